@@ -1,0 +1,5 @@
+export * from './calibration.js';
+export * from './errors.js';
+export * from './manifest.js';
+export * from './random.js';
+export * from './store.js';

@@ -1,0 +1,216 @@
+import { createHash, randomUUID } from 'node:crypto';
+import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { ModelStoreError } from './errors.js';
+import {
+  CALIBRATION_FILE,
+  type FileRecord,
+  GRAPH_FILES,
+  type Manifest,
+  MODEL_NAME_PATTERN,
+  MODEL_VERSION_PATTERN,
+  parseManifest,
+} from './manifest.js';
+
+const NAME = new RegExp(MODEL_NAME_PATTERN);
+const VERSION = new RegExp(MODEL_VERSION_PATTERN);
+
+/** A version that stands in a store, not yet read. */
+export interface ModelReference {
+  readonly name: string;
+  readonly version: string;
+  readonly directory: string;
+}
+
+/** A version whose files all match the hashes in its manifest. */
+export interface LoadedModel {
+  readonly directory: string;
+  readonly manifest: Manifest;
+  readonly graphs: Readonly<Record<keyof typeof GRAPH_FILES, Uint8Array>>;
+  /** Held-out scores, ascending. */
+  readonly calibrationScores: Float32Array;
+}
+
+/** A manifest before the files are hashed: the writer fills in `version` and `files`. */
+export type ManifestDraft = Omit<Manifest, 'version' | 'files'>;
+
+/**
+ * Every `<name>/<version>/` below a store, sorted by name, then by version in ascending order.
+ * A directory counts as a version when it holds a manifest; nothing is read or checked yet.
+ * @throws {ModelStoreError} MODEL_NOT_FOUND where the store itself cannot be listed
+ */
+export async function listModels(store: string): Promise<ModelReference[]> {
+  const references: ModelReference[] = [];
+  for (const name of await directoriesIn(store)) {
+    if (!NAME.test(name)) continue;
+    for (const version of await directoriesIn(join(store, name))) {
+      if (!VERSION.test(version)) continue;
+      const directory = join(store, name, version);
+      const files = await readdir(directory);
+      if (files.includes('manifest.json')) references.push({ name, version, directory });
+    }
+  }
+  return references.sort((a, b) =>
+    a.name === b.name ? Number(a.version) - Number(b.version) : a.name < b.name ? -1 : 1,
+  );
+}
+
+/**
+ * Reads one version and checks every file in its manifest against its hash, so that nothing altered is ever used.
+ * @param directory `models/<name>/<version>`
+ * @throws {ModelStoreError} MODEL_NOT_FOUND, MANIFEST_INVALID or FILE_CORRUPT, naming the file
+ */
+export async function readModel(directory: string): Promise<LoadedModel> {
+  const manifest = await readManifest(directory);
+  const contents = new Map<string, Buffer>();
+  for (const [file, record] of Object.entries(manifest.files)) {
+    contents.set(file, await readVerified(directory, file, record));
+  }
+  const contentOf = (file: string): Buffer => {
+    const content = contents.get(file);
+    if (content === undefined) throw new ModelStoreError('MANIFEST_INVALID', `manifest: files must list ${file}`);
+    return content;
+  };
+  return {
+    directory,
+    manifest,
+    graphs: {
+      encoder: contentOf(GRAPH_FILES.encoder),
+      decoder: contentOf(GRAPH_FILES.decoder),
+      scorer: contentOf(GRAPH_FILES.scorer),
+    },
+    calibrationScores: decodeCalibration(directory, contentOf(CALIBRATION_FILE), manifest.calibration.size),
+  };
+}
+
+/**
+ * Reads and validates `manifest.json` alone, without touching the files that it lists.
+ * @throws {ModelStoreError} MODEL_NOT_FOUND or MANIFEST_INVALID
+ */
+export async function readManifest(directory: string): Promise<Manifest> {
+  const path = join(directory, 'manifest.json');
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (error) {
+    throw new ModelStoreError('MODEL_NOT_FOUND', `${path}: no such model version`, { cause: error });
+  }
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (error) {
+    throw new ModelStoreError('MANIFEST_INVALID', `${path}: not JSON (${(error as Error).message})`, { cause: error });
+  }
+  try {
+    return parseManifest(json);
+  } catch (error) {
+    if (error instanceof ModelStoreError) throw new ModelStoreError(error.code, `${path}: ${error.message}`);
+    throw error;
+  }
+}
+
+/**
+ * Writes the next version of a model: all files and the manifest appear at once (a rename), or not at all.
+ * @param files contents by file name; the graphs and the calibration scores are required
+ * @returns the directory and the finished manifest
+ * @throws {ModelStoreError} MANIFEST_INVALID where the draft breaks the schema, VERSION_EXISTS where another writer was faster
+ */
+export async function writeModel(
+  store: string,
+  draft: ManifestDraft,
+  files: ReadonlyMap<string, Uint8Array>,
+): Promise<{ directory: string; manifest: Manifest }> {
+  await mkdir(store, { recursive: true });
+  const existing = (await listModels(store)).filter((reference) => reference.name === draft.name);
+  const version = String(1 + Math.max(0, ...existing.map((reference) => Number(reference.version))));
+  const records: Record<string, FileRecord> = {};
+  for (const [file, content] of files) records[file] = { sha256: sha256(content), bytes: content.byteLength };
+  const { schema_version, name, ...rest } = draft;
+  const manifest = parseManifest({ schema_version, name, version, ...rest, files: records });
+
+  const parent = join(store, manifest.name);
+  const directory = join(parent, version);
+  const unfinished = join(parent, `.unfinished-${randomUUID()}`);
+  await mkdir(unfinished, { recursive: true });
+  try {
+    for (const [file, content] of files) await writeDurably(join(unfinished, file), content);
+    await writeDurably(join(unfinished, 'manifest.json'), Buffer.from(`${JSON.stringify(manifest, null, 2)}\n`));
+    await rename(unfinished, directory);
+  } catch (error) {
+    await rm(unfinished, { recursive: true, force: true });
+    const code = (error as NodeJS.ErrnoException).code;
+    if (code === 'ENOTEMPTY' || code === 'EEXIST') {
+      throw new ModelStoreError('VERSION_EXISTS', `${directory}: exists already; was another run writing it?`);
+    }
+    throw error;
+  }
+  return { directory, manifest };
+}
+
+/** Scores as they stand in `calibration.f32`: sorted ascending, float32 little-endian. */
+export function encodeCalibration(scores: Float32Array): Uint8Array {
+  const sorted = Float32Array.from(scores).sort();
+  const bytes = Buffer.alloc(sorted.length * 4);
+  for (const [i, score] of sorted.entries()) bytes.writeFloatLE(score, i * 4);
+  return bytes;
+}
+
+function decodeCalibration(directory: string, bytes: Buffer, size: number): Float32Array {
+  const path = join(directory, CALIBRATION_FILE);
+  if (bytes.byteLength !== size * 4) {
+    throw new ModelStoreError(
+      'FILE_CORRUPT',
+      `${path}: has ${bytes.byteLength} bytes; expected 4 for each of calibration.size = ${size} scores`,
+    );
+  }
+  const scores = new Float32Array(size);
+  for (let i = 0; i < size; i++) {
+    const score = bytes.readFloatLE(i * 4);
+    if (Number.isNaN(score) || (i > 0 && score < (scores[i - 1] as number))) {
+      throw new ModelStoreError('FILE_CORRUPT', `${path}: scores must be numbers in ascending order (entry ${i})`);
+    }
+    scores[i] = score;
+  }
+  return scores;
+}
+
+async function readVerified(directory: string, file: string, record: FileRecord): Promise<Buffer> {
+  const path = join(directory, file);
+  let content: Buffer;
+  try {
+    content = await readFile(path);
+  } catch (error) {
+    throw new ModelStoreError('FILE_CORRUPT', `${path}: listed in the manifest but not readable`, { cause: error });
+  }
+  const actual = sha256(content);
+  if (actual !== record.sha256) {
+    throw new ModelStoreError(
+      'FILE_CORRUPT',
+      `${path}: SHA-256 is ${actual}, the manifest says ${record.sha256}; the file was altered or cut short`,
+    );
+  }
+  return content;
+}
+
+async function directoriesIn(path: string): Promise<string[]> {
+  try {
+    const entries = await readdir(path, { withFileTypes: true });
+    return entries.filter((entry) => entry.isDirectory()).map((entry) => entry.name);
+  } catch (error) {
+    throw new ModelStoreError('MODEL_NOT_FOUND', `${path}: not a readable model store directory`, { cause: error });
+  }
+}
+
+async function writeDurably(path: string, content: Uint8Array): Promise<void> {
+  const file = await open(path, 'wx');
+  try {
+    await file.writeFile(content);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+function sha256(content: Uint8Array): string {
+  return createHash('sha256').update(content).digest('hex');
+}

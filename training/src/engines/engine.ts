@@ -1,0 +1,27 @@
+import type { Graph } from '../onnx/graph.js';
+import type { TensorData } from '../onnx/tensor.js';
+
+/** Values by the names of a graph's inputs or outputs. */
+export type Feeds = Readonly<Record<string, TensorData>>;
+
+/** A graph made ready to run. */
+export interface Program {
+  /**
+   * Runs the graph once.
+   * @param feeds a value for every input
+   * @returns a value for every output
+   */
+  run(feeds: Feeds): Promise<Record<string, TensorData>>;
+  /** Frees what the program holds; it cannot run any more. */
+  release(): Promise<void>;
+}
+
+/** What runs graphs. Training, evaluation and export know engines by this interface only. */
+export interface Engine {
+  readonly name: string;
+  /** Threads that one run may use: with the seed, what makes results repeat bit by bit. */
+  readonly threads: number;
+  compile(graph: Graph): Promise<Program>;
+  /** Loads an `.onnx` file as it will be served. */
+  load(model: Uint8Array): Promise<Program>;
+}
