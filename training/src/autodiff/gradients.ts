@@ -1,27 +1,29 @@
 import { GraphError } from '../onnx/errors.js';
-import type { Node } from '../onnx/graph.js';
+import type { Graph, Node } from '../onnx/graph.js';
 import { add, scalar } from '../onnx/ops.js';
 import { formatShape, type Tensor } from '../onnx/tensor.js';
 import { ruleOf } from './rules.js';
 
 /**
  * Appends to a loss's graph the nodes that compute its gradients: reverse-mode differentiation, one walk from the loss
- * back to what it is differentiated by. Only nodes on a path between the two are visited.
+ * back to what it is differentiated by. Only nodes on a path between the two are visited; inside a loop's body the path
+ * may lead through the graphs around it.
  * @param loss float32 scalar
  * @param parameters tensors that the loss depends on
  * @returns one gradient for each parameter, of its shape
  * @throws {GraphError} where the loss is not a scalar or does not depend on a parameter
+ * @throws {Error} where an operator on the path has no rule
  */
 export function gradients(loss: Tensor, parameters: readonly Tensor[]): Tensor[] {
   if (loss.dtype !== 'float32' || loss.shape.length !== 0) {
     throw new GraphError(`the loss must be a float32 scalar; it is ${loss.dtype} ${formatShape(loss.shape)}`);
   }
-  const nodes: readonly Node[] = [...loss.graph.nodes];
+  const nodes = visibleNodes(loss.graph);
   const dependent = dependentOn(parameters, nodes);
   const gradientOf = new Map<Tensor, Tensor>([[loss, scalar(loss.graph, 1)]]);
 
   for (const node of nodes.toReversed()) {
-    const [output] = node.outputs;
+    const output = node.outputs.find((candidate) => gradientOf.has(candidate));
     const gradient = output === undefined ? undefined : gradientOf.get(output);
     if (output === undefined || gradient === undefined || !dependent.has(output)) continue;
     const inputs = node.inputs as readonly Tensor[];
@@ -44,9 +46,22 @@ export function gradients(loss: Tensor, parameters: readonly Tensor[]): Tensor[]
 function dependentOn(parameters: readonly Tensor[], nodes: readonly Node[]): ReadonlySet<Tensor> {
   const dependent = new Set<Tensor>(parameters);
   for (const node of nodes) {
-    if (node.inputs.some((input) => input !== undefined && dependent.has(input))) {
+    if (tensorsReadBy(node).some((tensor) => dependent.has(tensor))) {
       for (const output of node.outputs) dependent.add(output);
     }
   }
   return dependent;
+}
+
+/** Nodes of the graphs around a graph come first: they never need what the graph computes. */
+function visibleNodes(graph: Graph): readonly Node[] {
+  return graph.parent === undefined ? [...graph.nodes] : [...visibleNodes(graph.parent), ...graph.nodes];
+}
+
+/** A node's inputs and what a graph inside it takes from outside. */
+function tensorsReadBy(node: Node): Tensor[] {
+  const inner = Object.values(node.attributes).flatMap((attribute) =>
+    attribute.kind === 'graph' ? attribute.value.nodes.flatMap(tensorsReadBy) : [],
+  );
+  return [...node.inputs.filter((input) => input !== undefined), ...inner];
 }

@@ -84,7 +84,10 @@ const RULES: Record<string, Rule> = {
   ],
   // Clip's gradient is that of the identity inside the bounds, 0 outside.
   Clip: ({ inputs: [x, low, high] }, g) => [
-    () => mul(g, mul(cast(greaterOrEqual(x, low), 'float32'), cast(lessOrEqual(x, high), 'float32'))),
+    () => {
+      const above = low === undefined ? g : mul(g, cast(greaterOrEqual(x, low), 'float32'));
+      return high === undefined ? above : mul(above, cast(lessOrEqual(x, high), 'float32'));
+    },
     undefined,
     undefined,
   ],

@@ -81,12 +81,12 @@ export class Graph {
   /** A nameless constant; equal small ones are stored once, in the outermost graph. */
   constant(value: TensorData): Tensor {
     if (this.parent !== undefined) return this.parent.constant(value);
-    if (value.data.length > 16) return this.initialiser(this.#uniqueName('constant'), value);
+    if (value.data.length > 16) return this.initialiser(this.uniqueName('constant'), value);
     const values = Array.from<number | bigint>(value.data);
     const key = `${value.dtype}${formatShape(value.shape)}:${values.map((v) => (Object.is(v, -0) ? '-0' : String(v))).join()}`;
     let tensor = this.#scope.constants.get(key);
     if (tensor === undefined) {
-      tensor = this.initialiser(this.#uniqueName('constant'), value);
+      tensor = this.initialiser(this.uniqueName('constant'), value);
       this.#scope.constants.set(key, tensor);
     }
     return tensor;
@@ -110,7 +110,7 @@ export class Graph {
     }
     const types = outputTypes ?? inferTypes(operator, inputs, attributes);
     const outputs = types.map((type) => ({
-      name: this.#claim(this.#uniqueName(operator)),
+      name: this.#claim(this.uniqueName(operator)),
       ...type,
       graph: this,
     }));
@@ -119,10 +119,12 @@ export class Graph {
   }
 
   /**
-   * Declares an output. A name other than the tensor's own becomes an Identity node.
-   * @throws {GraphError} where the name is taken
+   * Declares an output: an Identity node of that name.
+   * @throws {GraphError} where the name is taken or the tensor belongs to a graph that this one cannot see
    */
   output(tensor: Tensor, name: string): Tensor {
+    if (!this.sees(tensor))
+      throw new GraphError(`output ${name}: ${tensor.name} belongs to a graph that ${this.name} cannot see`);
     const named: Tensor = { ...tensor, name: this.#claim(name), graph: this };
     this.nodes.push({ operator: 'Identity', inputs: [tensor], outputs: [named], attributes: {} });
     this.outputs.push(named);
@@ -141,17 +143,18 @@ export class Graph {
     return this.parent === undefined ? 0 : this.parent.depth + 1;
   }
 
-  #claim(name: string): string {
-    if (this.#scope.names.has(name)) throw new GraphError(`${this.name}: the name ${name} is taken`);
-    this.#scope.names.add(name);
-    return name;
-  }
-
-  #uniqueName(prefix: string): string {
+  /** A name that nothing in this graph, around it or inside its nodes has. */
+  uniqueName(prefix: string): string {
     let name: string;
     do {
       name = `${prefix}_${this.#scope.counter++}`;
     } while (this.#scope.names.has(name));
+    return name;
+  }
+
+  #claim(name: string): string {
+    if (this.#scope.names.has(name)) throw new GraphError(`${this.name}: the name ${name} is taken`);
+    this.#scope.names.add(name);
     return name;
   }
 }

@@ -39,7 +39,9 @@ const OPERATORS: Record<string, Inference> = {
   },
   Clip(call) {
     for (const bound of [call.optional(1), call.optional(2)]) {
-      if (bound !== undefined && bound.shape.length > 0) call.refuse('bounds must be scalars');
+      if (bound !== undefined && (bound.shape.length > 0 || bound.dtype !== 'float32')) {
+        call.refuse('bounds must be float32 scalars');
+      }
     }
     return [typeOf(call.input(0, 'float32'))];
   },
@@ -57,7 +59,7 @@ const OPERATORS: Record<string, Inference> = {
     const [kOfB, n] = call.int('transB', 0) === 1 ? [b.shape[1], b.shape[0]] : b.shape;
     if (k !== kOfB) call.refuse(`inner dimensions ${k} and ${kOfB} differ`);
     const shape = [m as Dimension, n as Dimension];
-    const c = call.optional(2);
+    const c = call.optional(2) === undefined ? undefined : call.input(2, 'float32');
     if (c !== undefined && formatShape(broadcast(call, c.shape, shape)) !== formatShape(shape)) {
       call.refuse(`C does not broadcast to ${formatShape(shape)}`);
     }
@@ -88,33 +90,40 @@ const OPERATORS: Record<string, Inference> = {
   },
   Flatten(call) {
     const x = call.input(0);
-    const axis = axisOf(call, call.int('axis', 1), x.shape.length + 1);
+    const rank = x.shape.length;
+    const given = call.int('axis', 1);
+    // The axis may also be the rank itself: all axes come before it.
+    const axis = given === rank ? rank : axisOf(call, given, rank);
     return [{ dtype: x.dtype, shape: [product(call, x.shape.slice(0, axis)), product(call, x.shape.slice(axis))] }];
   },
   Expand(call) {
     const x = call.input(0);
-    return [{ dtype: x.dtype, shape: broadcast(call, x.shape, elements(call, 1)) }];
+    const target = elements(call, 1);
+    if (target.some((dimension) => typeof dimension === 'number' && dimension < 0))
+      call.refuse('lengths must be 0 or more');
+    return [{ dtype: x.dtype, shape: broadcast(call, x.shape, target) }];
   },
   Transpose(call) {
     const x = call.input(0);
     const order = call.ints('perm');
-    if (order.length !== x.shape.length || new Set(order).size !== order.length) {
+    if (order.length !== x.shape.length || x.shape.some((_, axis) => !order.includes(axis))) {
       call.refuse(`perm [${order.join(', ')}] does not name each of ${x.shape.length} axes once`);
     }
-    return [{ dtype: x.dtype, shape: order.map((axis) => x.shape[axisOf(call, axis, x.shape.length)] as Dimension) }];
+    return [{ dtype: x.dtype, shape: order.map((axis) => x.shape[axis] as Dimension) }];
   },
   Unsqueeze(call) {
     const x = call.input(0);
-    const axes = numbers(call, 1);
-    const rank = x.shape.length + axes.length;
-    const at = new Set(axes.map((axis) => axisOf(call, axis, rank)));
+    const rank = x.shape.length + numbers(call, 1).length;
+    const at = axesOf(call, 1, rank);
     const rest = [...x.shape];
     const shape = Array.from({ length: rank }, (_, axis) => (at.has(axis) ? 1 : (rest.shift() as Dimension)));
     return [{ dtype: x.dtype, shape }];
   },
   Squeeze(call) {
     const x = call.input(0);
-    const at = new Set(numbers(call, 1).map((axis) => axisOf(call, axis, x.shape.length)));
+    const at = axesOf(call, 1, x.shape.length);
+    // ONNX takes no axes for all axes of length 1; here each is named.
+    if (at.size === 0) call.refuse('axes must be named');
     for (const axis of at) if (x.shape[axis] !== 1) call.refuse(`axis ${axis} is ${x.shape[axis]} long, not 1`);
     return [{ dtype: x.dtype, shape: x.shape.filter((_, axis) => !at.has(axis)) }];
   },
@@ -135,11 +144,13 @@ const OPERATORS: Record<string, Inference> = {
   },
   Slice(call) {
     const x = call.input(0);
-    const [starts, ends, axes] = [numbers(call, 1), numbers(call, 2), numbers(call, 3)];
+    const [starts, ends, axes] = [numbers(call, 1), numbers(call, 2), axesOf(call, 3, x.shape.length)];
     if (call.optional(4) !== undefined) call.refuse('steps are not supported');
+    if (axes.size === 0 || starts.length !== axes.size || ends.length !== axes.size) {
+      call.refuse('each sliced axis needs one start and one end');
+    }
     let shape: Shape = x.shape;
-    for (const [i, raw] of axes.entries()) {
-      const axis = axisOf(call, raw, x.shape.length);
+    for (const [i, axis] of [...axes].entries()) {
       const [start, end] = [starts[i] as number, ends[i] as number];
       const length = fixed(call, x.shape[axis] as Dimension);
       if (!(start >= 0 && start < end && end <= length)) {
@@ -153,8 +164,8 @@ const OPERATORS: Record<string, Inference> = {
     const x = call.input(0, 'float32');
     const amounts = numbers(call, 1);
     const rank = x.shape.length;
-    if (amounts.length !== 2 * rank || amounts.some((amount) => amount < 0)) {
-      call.refuse(`pads must be ${2 * rank} lengths`);
+    if (rank === 0 || amounts.length !== 2 * rank || amounts.some((amount) => amount < 0)) {
+      call.refuse(rank === 0 ? 'a scalar has no axis' : `pads must be ${2 * rank} lengths`);
     }
     const shape = x.shape.map((dimension, axis) => {
       const added = (amounts[axis] as number) + (amounts[axis + rank] as number);
@@ -184,16 +195,21 @@ export function inferTypes(
   };
   const inference = OPERATORS[operator];
   if (inference === undefined) return refuse('this operator is not known');
-  return inference({
+  let taken = 0;
+  const types = inference({
     operator,
     inputs,
     refuse,
     input(index, ...dtypes) {
+      taken = Math.max(taken, index + 1);
       const tensor = inputs[index] ?? refuse(`input ${index} is missing`);
       if (dtypes.length > 0 && !dtypes.includes(tensor.dtype)) refuse(`input ${index} must be ${dtypes.join(' or ')}`);
       return tensor;
     },
-    optional: (index) => inputs[index],
+    optional(index) {
+      taken = Math.max(taken, index + 1);
+      return inputs[index];
+    },
     int(name, fallback) {
       const attribute = attributes[name];
       if (attribute?.kind === 'int') return attribute.value;
@@ -204,6 +220,7 @@ export function inferTypes(
       return attribute?.kind === 'ints' ? attribute.value : refuse(`attribute ${name} is missing`);
     },
   });
+  return inputs.length > taken ? refuse(`takes ${taken} inputs at most`) : types;
 }
 
 function unary(operators: readonly string[], dtypes: readonly DataType[]): Record<string, Inference> {
@@ -220,7 +237,8 @@ function binary(
   const infer: Inference = (call) => {
     if (call.inputs.length !== 2) call.refuse('takes two inputs');
     call.input(0, ...dtypes);
-    return [{ dtype: result ?? sameType(call, 0, 1), shape: broadcastAll(call, [0, 1]) }];
+    const dtype = sameType(call, 0, 1);
+    return [{ dtype: result ?? dtype, shape: broadcastAll(call, [0, 1]) }];
   };
   return Object.fromEntries(operators.map((operator) => [operator, infer]));
 }
@@ -229,9 +247,9 @@ function binary(
 function reduction(operators: readonly string[]): Record<string, Inference> {
   const infer: Inference = (call) => {
     const x = call.input(0, 'float32');
+    const reduced = axesOf(call, 1, x.shape.length);
     // ONNX takes no axes for all axes; here each is named.
-    if (numbers(call, 1).length === 0 && x.shape.length > 0) call.refuse('axes must be named');
-    const reduced = new Set(numbers(call, 1).map((axis) => axisOf(call, axis, x.shape.length)));
+    if (reduced.size === 0 && x.shape.length > 0) call.refuse('axes must be named');
     const keep = call.int('keepdims', 1) === 1;
     const shape = x.shape.flatMap((dimension, axis) => (reduced.has(axis) ? (keep ? [1] : []) : [dimension]));
     return [{ dtype: x.dtype, shape }];
@@ -268,6 +286,13 @@ function axisOf(call: Call, axis: number, rank: number): number {
   return positive >= 0 && positive < rank ? positive : call.refuse(`axis ${axis} is not among ${rank} axes`);
 }
 
+/** The axes that an input names, in its order, counted from the first. */
+function axesOf(call: Call, index: number, rank: number): ReadonlySet<number> {
+  const given = numbers(call, index);
+  const axes = new Set(given.map((axis) => axisOf(call, axis, rank)));
+  return axes.size === given.length ? axes : call.refuse(`axes [${given.join(', ')}] name one twice`);
+}
+
 function elements(call: Call, index: number): Shape {
   return call.input(index, 'int64').elements ?? call.refuse(`the elements of input ${index} must be known`);
 }
@@ -294,6 +319,11 @@ function reshaped(call: Call, from: Shape, to: Shape): Shape {
   const shape = to.map((dimension, axis) =>
     dimension === 0 ? (from[axis] ?? call.refuse(`0 at axis ${axis} has nothing to copy`)) : dimension,
   );
+  const numbersBelow = (bound: number) =>
+    shape.filter((dimension) => typeof dimension === 'number' && dimension < bound);
+  if (numbersBelow(-1).length > 0 || numbersBelow(0).length > 1) {
+    call.refuse(`${formatShape(to)}: lengths must be 0 or more, but for one -1`);
+  }
   const free = shape.indexOf(-1);
   const known = shape.filter((dimension) => dimension !== -1);
   const namesOf = (dimensions: Shape) => dimensions.filter((dimension) => typeof dimension === 'string').sort();

@@ -184,9 +184,13 @@ export function slice(x: Tensor, axis: number, start: number, end: number): Tens
 /** Puts `before` and `after` zeros at the ends of one axis. */
 export function pad(x: Tensor, axis: number, before: number, after: number): Tensor {
   if (before === 0 && after === 0) return x;
-  const amounts = new Array<number>(2 * x.shape.length).fill(0);
-  amounts[axis] = before;
-  amounts[axis + x.shape.length] = after;
+  const rank = x.shape.length;
+  const at = axis < 0 ? axis + rank : axis;
+  if (!(at >= 0 && at < rank))
+    throw new GraphError(`Pad(${formatShape(x.shape)}): axis ${axis} is not among ${rank} axes`);
+  const amounts = new Array<number>(2 * rank).fill(0);
+  amounts[at] = before;
+  amounts[at + rank] = after;
   return apply('Pad', [x, x.graph.constant(int64(amounts))]);
 }
 
@@ -215,9 +219,9 @@ export function loop(
   collectedAxis: Dimension,
   body: (iteration: Tensor, states: readonly Tensor[]) => LoopBody,
 ): { states: Tensor[]; collected: Tensor[] } {
-  const outer = tripCount.graph;
+  const outer = innermostGraph('Loop', [tripCount, ...initial]);
   const inner = new Graph('loop_body', outer);
-  const prefix = `loop_${outer.nodes.length}`;
+  const prefix = outer.uniqueName('loop');
   const iteration = inner.input(`${prefix}_iteration`, 'int64', []);
   const condition = inner.input(`${prefix}_condition`, 'bool', []);
   const states = initial.map((state, i) => inner.input(`${prefix}_state_${i}`, state.dtype, state.shape));
@@ -225,9 +229,8 @@ export function loop(
   for (const [i, state] of result.states.entries()) {
     const before = initial[i];
     if (before === undefined || before.dtype !== state.dtype || !sameShape(before.shape, state.shape)) {
-      throw new GraphError(
-        `Loop: state ${i} changes from ${before === undefined ? 'nothing' : formatShape(before.shape)} to ${formatShape(state.shape)}`,
-      );
+      const format = (x?: Tensor) => (x === undefined ? 'nothing' : `${x.dtype} ${formatShape(x.shape)}`);
+      throw new GraphError(`Loop: state ${i} changes from ${format(before)} to ${format(state)}`);
     }
   }
   if (result.states.length !== initial.length) {

@@ -1,0 +1,123 @@
+import { type Calibration, conformalThreshold } from '@elbo/models';
+import { Matrix } from 'ml-matrix';
+import { errorFunction, quantileSorted } from 'simple-statistics';
+import { whiteningOf } from './aggregate-posterior.js';
+
+/** How component values become one score; constants of the scorer graph. Rows are components. */
+export interface ScoreCombination {
+  /** z = offset + Σ slope · clamp(value − start, low, high), one term a segment between two quantiles. */
+  readonly knots: {
+    readonly start: readonly (readonly number[])[];
+    readonly low: readonly (readonly number[])[];
+    readonly high: readonly (readonly number[])[];
+    readonly slope: readonly (readonly number[])[];
+    readonly offset: readonly number[];
+  };
+  /** [C, C]: normal scores times it have unit covariance. */
+  readonly decorrelation: readonly (readonly number[])[];
+}
+
+/** Rates that thresholds are stated for, where the held-out sample is large enough. */
+const FALSE_POSITIVE_RATES = [0.001, 0.01, 0.05] as const;
+const DEFAULT_FALSE_POSITIVE_RATE = 0.01;
+
+/** Larger than any component, and still a float32. */
+const UNBOUNDED = 1e30;
+
+/** Added to the variances, so that a component that repeats another, or never changes, leaves the matrix invertible. */
+const RIDGE = 1e-3;
+
+/** Held-out examples that calibration takes at the least: half fit the combination, half state p-values. */
+export const MINIMUM_HELD_OUT = 40;
+
+/**
+ * Fits the map of each component to a standard normal and their decorrelation, as the LPath detector does.
+ * @param components one array of n values for each component, on held-out normal data
+ */
+export function fitCombination(components: readonly Float32Array[]): ScoreCombination {
+  const maps = components.map((values) => quantileMap(Float64Array.from(values).sort()));
+  const normal = components.map((values, i) => Array.from(values, (value) => applyMap(maps[i], value)));
+  const count = components[0].length;
+  const covariance = new Matrix(normal.map((a, i) => normal.map((b, j) => dot(a, b) / count + (i === j ? RIDGE : 0))));
+  return {
+    knots: {
+      start: maps.map((map) => map.start),
+      low: maps.map((map) => map.start.map((_, i) => (i === 0 ? -UNBOUNDED : 0))),
+      high: maps.map((map) => map.width.map((width, i) => (i === map.width.length - 1 ? UNBOUNDED : width))),
+      slope: maps.map((map) => map.slope),
+      offset: maps.map((map) => map.offset),
+    },
+    decorrelation: whiteningOf(covariance).to2DArray(),
+  };
+}
+
+/**
+ * The manifest's account of held-out scores.
+ * @param sorted held-out scores in ascending order
+ */
+export function describeCalibration(sorted: Float32Array, dataset: string): Calibration {
+  const stateable = FALSE_POSITIVE_RATES.filter((rate) => rate * (sorted.length + 1) >= 1);
+  const fallback = 2 / (sorted.length + 1);
+  const rates: readonly number[] = stateable.length > 0 ? stateable : [fallback];
+  const defaultRate = rates.includes(DEFAULT_FALSE_POSITIVE_RATE) ? DEFAULT_FALSE_POSITIVE_RATE : Math.max(...rates);
+  return {
+    dataset,
+    size: sorted.length,
+    default_false_positive_rate: defaultRate,
+    thresholds: rates.map((rate) => ({ false_positive_rate: rate, threshold: conformalThreshold(sorted, rate) })),
+    score_quantiles: [0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1].map((probability) => ({
+      probability,
+      score: quantileSorted(Array.from(sorted), probability),
+    })),
+  };
+}
+
+interface QuantileMap {
+  readonly start: readonly number[];
+  readonly width: readonly number[];
+  readonly slope: readonly number[];
+  readonly offset: number;
+}
+
+/**
+ * Piecewise linear from the quantiles of a sample to those of a standard normal. The outer segments are wide (one unit
+ * of z) and go on beyond the sample with their slope, so that the few most extreme values do not set it.
+ */
+function quantileMap(sorted: Float64Array): QuantileMap {
+  // The largest |z| with at least two held-out values beyond it.
+  const reach = Math.min(3, largestZ(2 / sorted.length));
+  const inner = reach - 1;
+  const steps = Math.max(2, Math.round((2 * inner) / 0.1));
+  const z = [-reach, ...Array.from({ length: steps + 1 }, (_, i) => -inner + (2 * inner * i) / steps), reach];
+  const sample = Array.from(sorted);
+  const quantiles = z.map((value) => quantileSorted(sample, (1 + errorFunction(value / Math.SQRT2)) / 2));
+  const width = quantiles.slice(1).map((quantile, i) => quantile - quantiles[i]);
+  const rise = z.slice(1).map((value, i) => value - z[i]);
+  // Between equal quantiles nothing is known of the slope; the value stays between theirs.
+  const slope = width.map((length, i) => (length > 0 ? rise[i] / length : 0));
+  const skipped = rise.reduce((sum, step, i) => sum + (width[i] > 0 ? 0 : step), 0);
+  return { start: quantiles.slice(0, -1), width, slope, offset: -reach + skipped / 2 };
+}
+
+function applyMap({ start, width, slope, offset }: QuantileMap, value: number): number {
+  return start.reduce((z, from, i) => {
+    const low = i === 0 ? -UNBOUNDED : 0;
+    const high = i === start.length - 1 ? UNBOUNDED : width[i];
+    return z + slope[i] * Math.min(Math.max(value - from, low), high);
+  }, offset);
+}
+
+/** z with Φ(−z) = tail, by bisection. */
+function largestZ(tail: number): number {
+  let [low, high] = [1.1, 8];
+  for (let i = 0; i < 50; i++) {
+    const middle = (low + high) / 2;
+    if ((1 - errorFunction(middle / Math.SQRT2)) / 2 > tail) low = middle;
+    else high = middle;
+  }
+  return low;
+}
+
+function dot(a: readonly number[], b: readonly number[]): number {
+  return a.reduce((sum, value, i) => sum + value * b[i], 0);
+}

@@ -1,0 +1,154 @@
+import {
+  CALIBRATION_FILE,
+  encodeCalibration,
+  GRAPH_FILES,
+  type ImageInput,
+  type Manifest,
+  type ManifestDraft,
+  type Metric,
+  RandomSource,
+  SCHEMA_VERSION,
+  writeModel,
+} from '@elbo/models';
+import type { Engine, Program } from '../engines/engine.js';
+import { type ByteExamples, inputsOf, ROWS_PER_RUN, runOverExamples } from '../evaluation/batches.js';
+import { latentStructure } from '../evaluation/latent-structure.js';
+import type { WeightValues } from '../nn/parameters.js';
+import { encodeModel } from '../onnx/encode.js';
+import { float32, type TensorData } from '../onnx/tensor.js';
+import { previewPng } from '../pictures/preview.js';
+import { type EpochRecord, trainingCurves } from '../pictures/training-curves.js';
+import type { Configuration } from '../vae/configuration.js';
+import type { Model } from '../vae/model.js';
+import { aggregatePosterior } from './aggregate-posterior.js';
+import { describeCalibration, fitCombination } from './calibration.js';
+import { COMPONENTS, decoderGraph, encoderGraph, scorerGraph } from './graphs.js';
+import { checkParity } from './parity.js';
+
+const PREVIEW_IMAGES = 32;
+const PREVIEW_SAMPLES = 64;
+
+export interface ExportRequest {
+  readonly engine: Engine;
+  readonly model: Model;
+  readonly weights: WeightValues;
+  readonly configuration: Configuration;
+  readonly input: ImageInput;
+  /** What the model was trained on: gives the aggregate posterior. */
+  readonly train: ByteExamples;
+  /** Held-out examples: half fits the score, half calibrates it. */
+  readonly validation: ByteExamples;
+  readonly training: Manifest['training'];
+  readonly metrics: Readonly<Record<string, Metric>>;
+  readonly history: readonly EpochRecord[];
+}
+
+/**
+ * Writes the next version of a model to a store: the three graphs, checked against the trained one, the calibration,
+ * the pictures and the manifest.
+ * @returns where it stands, its manifest, and the largest difference that the check found
+ * @throws {ParityError} where an exported graph does not compute what was trained; nothing is written then
+ */
+export async function exportModel(
+  store: string,
+  request: ExportRequest,
+): Promise<{ directory: string; manifest: Manifest; parity: number }> {
+  const { engine, model, weights, configuration, input, validation } = request;
+  const encoderBytes = encodeModel(encoderGraph(model, weights), configuration.description);
+  const decoderBytes = encodeModel(decoderGraph(model, weights), configuration.description);
+  const programs: Program[] = [];
+  const load = async (bytes: Uint8Array): Promise<Program> => {
+    const program = await engine.load(bytes);
+    programs.push(program);
+    return program;
+  };
+  try {
+    const encoder = await load(encoderBytes);
+    const decoder = await load(decoderBytes);
+    const run = <Name extends string>(program: Program, examples: ByteExamples, names: readonly Name[]) =>
+      runOverExamples(program, model.inputShape, examples, names);
+
+    const encoded = await run(encoder, request.train, ['mean', 'log_variance']);
+    const aggregate = aggregatePosterior(encoded.mean, encoded.log_variance, model.latentSize);
+
+    // One half of the held-out examples fits the score, the other states the p-values: a score that had seen the
+    // second half would make its p-values too good.
+    const [fitting, reference] = halves(validation);
+    const uncombined = await load(encodeModel(scorerGraph(model, weights, aggregate)));
+    const components = await run(uncombined, fitting, COMPONENTS);
+    const combination = fitCombination(COMPONENTS.map((name) => components[name]));
+    const scorerBytes = encodeModel(scorerGraph(model, weights, aggregate, combination), configuration.description);
+    const scorer = await load(scorerBytes);
+    const scores = (await run(scorer, reference, ['score'])).score.sort();
+
+    const heldOut = inputsOf(validation, 0, Math.min(ROWS_PER_RUN, validation.count), model.inputShape);
+    const parity = await checkParity(engine, model, weights, { encoder, decoder, scorer }, heldOut);
+
+    const latent = await latentStructure(engine, model, weights, validation);
+    const shown = { count: Math.min(PREVIEW_IMAGES, validation.count), values: validation.values };
+    const files = new Map<string, Uint8Array>([
+      [GRAPH_FILES.encoder, encoderBytes],
+      [GRAPH_FILES.decoder, decoderBytes],
+      [GRAPH_FILES.scorer, scorerBytes],
+      [CALIBRATION_FILE, encodeCalibration(scores)],
+      ['preview.png', await preview(encoder, decoder, model, input, shown, configuration.seed)],
+      ['training-curves.svg', Buffer.from(trainingCurves(request.history))],
+    ]);
+    const draft: ManifestDraft = {
+      schema_version: SCHEMA_VERSION,
+      name: configuration.name,
+      description: configuration.description,
+      family: configuration.family,
+      input,
+      latent: {
+        size: model.latentSize,
+        active_units: latent.activeUnits,
+        kl_per_dimension: [...latent.klPerDimension],
+      },
+      likelihood: { kind: model.likelihood.kind },
+      prior: { kind: model.prior.kind },
+      scorer: { components: [...COMPONENTS] },
+      calibration: describeCalibration(scores, `${configuration.dataset}, second half of the validation split`),
+      training: request.training,
+      metrics: { ...request.metrics },
+    };
+    return { ...(await writeModel(store, draft, files)), parity };
+  } finally {
+    await Promise.all(programs.map((program) => program.release()));
+  }
+}
+
+async function preview(
+  encoder: Program,
+  decoder: Program,
+  model: Model,
+  input: ImageInput,
+  examples: ByteExamples,
+  seed: number,
+): Promise<Uint8Array> {
+  const x = inputsOf(examples, 0, examples.count, model.inputShape);
+  const { mean } = await encoder.run({ x });
+  const reconstructed = await decoder.run({ z: mean });
+  const noise = new RandomSource(seed).fillNormal(new Float32Array(PREVIEW_SAMPLES * model.latentSize));
+  const sampled = await decoder.run({ z: float32(noise, [PREVIEW_SAMPLES, model.latentSize]) });
+  return previewPng({
+    shape: input.shape,
+    originals: items(x),
+    reconstructions: items(reconstructed.x_mean),
+    samples: items(sampled.x_mean),
+  });
+}
+
+function items({ data, shape }: TensorData): Float32Array[] {
+  const size = data.length / shape[0];
+  return Array.from({ length: shape[0] }, (_, i) => (data as Float32Array).subarray(i * size, (i + 1) * size));
+}
+
+function halves(examples: ByteExamples): [ByteExamples, ByteExamples] {
+  const size = examples.values.length / examples.count;
+  const middle = Math.floor(examples.count / 2);
+  return [
+    { count: middle, values: examples.values.subarray(0, middle * size) },
+    { count: examples.count - middle, values: examples.values.subarray(middle * size) },
+  ];
+}

@@ -1,0 +1,111 @@
+import { constantWeights, type WeightValues } from '../nn/parameters.js';
+import { Graph } from '../onnx/graph.js';
+import {
+  add,
+  concat,
+  exp,
+  flatten,
+  gemm,
+  max,
+  min,
+  mul,
+  reduceSum,
+  sqrt,
+  square,
+  sub,
+  unsqueeze,
+} from '../onnx/ops.js';
+import { float32, type Tensor } from '../onnx/tensor.js';
+import { asItems } from '../vae/likelihoods.js';
+import type { Model } from '../vae/model.js';
+import type { AggregatePosterior } from './aggregate-posterior.js';
+import type { ScoreCombination } from './calibration.js';
+
+/** The scorer's outputs of one number an example; bigger is not always more anomalous, which the combination knows. */
+export const COMPONENTS = ['reconstruction', 'kl', 'mahalanobis', 'posterior_scale'] as const;
+export type Component = (typeof COMPONENTS)[number];
+
+/** x [N, …] → mean [N, Z], log_variance [N, Z]. */
+export function encoderGraph(model: Model, values: WeightValues): Graph {
+  const graph = new Graph('encoder');
+  const x = graph.input('x', 'float32', ['N', ...model.inputShape]);
+  const posterior = model.encode(x, constantWeights(graph, values));
+  graph.output(posterior.mean, 'mean');
+  graph.output(posterior.logVariance, 'log_variance');
+  return graph;
+}
+
+/** z [N, Z] → x_mean [N, …], the expected value in data space. */
+export function decoderGraph(model: Model, values: WeightValues): Graph {
+  const graph = new Graph('decoder');
+  const z = graph.input('z', 'float32', ['N', model.latentSize]);
+  const decoded = model.decode(z, constantWeights(graph, values));
+  graph.output(asItems(model.likelihood.mean(decoded), model.inputShape), 'x_mean');
+  return graph;
+}
+
+/**
+ * x [N, …] → one output [N] for each of COMPONENTS, error_map [N, …] and, once calibrated, score [N].
+ * z is the posterior mean, so that the same input always gets the same score.
+ */
+export function scorerGraph(
+  model: Model,
+  values: WeightValues,
+  aggregate: AggregatePosterior,
+  combination?: ScoreCombination,
+): Graph {
+  const graph = new Graph('scorer');
+  const weights = constantWeights(graph, values);
+  const x = graph.input('x', 'float32', ['N', ...model.inputShape]);
+  const posterior = model.encode(x, weights);
+  const errorMap = model.likelihood.deviance(flatten(x), model.decode(posterior.mean, weights));
+  const whitening = graph.constant(float32(aggregate.whitening, [model.latentSize, model.latentSize]));
+  const centred = sub(posterior.mean, graph.constant(float32(aggregate.mean, [model.latentSize])));
+
+  const components: Record<Component, Tensor> = {
+    reconstruction: reduceSum(errorMap, [1]),
+    kl: reduceSum(model.prior.divergence(posterior), [1]),
+    // Distance of the posterior mean to the latent distribution of normal data.
+    mahalanobis: sqrt(reduceSum(square(gemm(centred, whitening)), [1])),
+    // The length of σ: wide posteriors are what inputs get that the encoder has no use for.
+    posterior_scale: sqrt(reduceSum(exp(posterior.logVariance), [1])),
+  };
+  if (combination !== undefined) {
+    graph.output(
+      combine(
+        COMPONENTS.map((name) => components[name]),
+        combination,
+      ),
+      'score',
+    );
+  }
+  for (const name of COMPONENTS) graph.output(components[name], name);
+  graph.output(asItems(errorMap, model.inputShape), 'error_map');
+  return graph;
+}
+
+/**
+ * Each component to a standard normal by its held-out quantiles, all decorrelated, then their distance to the origin:
+ * both tails count, since an input that is too simple is as strange as one that is too complex.
+ * The quantile map is a sum of ramps, one a segment between knots, which ONNX runs as four elementwise operators.
+ */
+function combine(components: readonly Tensor[], { knots, decorrelation }: ScoreCombination): Tensor {
+  const [first] = components;
+  const count = components.length;
+  const segments = knots.start[0].length;
+  const table = (rows: readonly (readonly number[])[]) => first.graph.constant(float32(rows.flat(), [count, segments]));
+  const raw = unsqueeze(
+    concat(
+      components.map((component) => unsqueeze(component, [1])),
+      1,
+    ),
+    [2],
+  );
+  const ramp = min(max(sub(raw, table(knots.start)), table(knots.low)), table(knots.high));
+  const normal = add(
+    reduceSum(mul(ramp, table(knots.slope)), [2]),
+    first.graph.constant(float32(knots.offset, [count])),
+  );
+  const matrix = first.graph.constant(float32(decorrelation.flat(), [count, count]));
+  return sqrt(reduceSum(square(gemm(normal, matrix)), [1]));
+}

@@ -1,0 +1,86 @@
+import type { Engine, Program } from '../engines/engine.js';
+import { inputWeights, type WeightValues, weightFeeds } from '../nn/parameters.js';
+import { Graph } from '../onnx/graph.js';
+import { flatten, reduceSum } from '../onnx/ops.js';
+import type { TensorData } from '../onnx/tensor.js';
+import { asItems } from '../vae/likelihoods.js';
+import type { Model } from '../vae/model.js';
+
+/** An exported graph that does not compute what was trained. */
+export class ParityError extends Error {
+  override readonly name = 'ParityError';
+}
+
+/** Difference up to which float32 rounding explains it, relative to values beyond ±1. */
+export const PARITY_LIMIT = 1e-5;
+
+export interface ExportedPrograms {
+  readonly encoder: Program;
+  readonly decoder: Program;
+  readonly scorer: Program;
+}
+
+/**
+ * Runs held-out inputs through the exported files and through the graph that was trained (weights as inputs, a fixed
+ * batch), and compares every output that both have.
+ * @param x held-out inputs [n, …]
+ * @returns the largest difference, |a − b| / max(1, |b|)
+ * @throws {ParityError} naming the output that differs by more than PARITY_LIMIT
+ */
+export async function checkParity(
+  engine: Engine,
+  model: Model,
+  weights: WeightValues,
+  exported: ExportedPrograms,
+  x: TensorData,
+): Promise<number> {
+  const trained = await engine.compile(trainedGraph(model, x.shape[0]));
+  try {
+    const expected = await trained.run({ x, ...weightFeeds(model.parameters, weights) });
+    const encoded = await exported.encoder.run({ x });
+    const decoded = await exported.decoder.run({ z: encoded.mean });
+    const scored = await exported.scorer.run({ x });
+    const actual: Record<string, TensorData> = { ...scored, ...encoded, ...decoded };
+    let largest = 0;
+    for (const [name, { data }] of Object.entries(expected)) {
+      const difference = largestDifference(actual[name].data as Float32Array, data as Float32Array);
+      if (!(difference <= PARITY_LIMIT)) {
+        throw new ParityError(
+          `${name} of the exported graphs differs from the trained graph by ${difference}; expected at most ${PARITY_LIMIT}`,
+        );
+      }
+      largest = Math.max(largest, difference);
+    }
+    return largest;
+  } finally {
+    await trained.release();
+  }
+}
+
+/** The largest |a − b| / max(1, |b|); NaN where either holds one. */
+export function largestDifference(a: Float32Array, b: Float32Array): number {
+  if (a.length !== b.length) return Number.NaN;
+  let largest = 0;
+  for (let i = 0; i < a.length; i++) {
+    const difference = Math.abs(a[i] - b[i]) / Math.max(1, Math.abs(b[i]));
+    if (!(difference <= largest)) largest = difference;
+    if (Number.isNaN(largest)) break;
+  }
+  return largest;
+}
+
+function trainedGraph(model: Model, batch: number): Graph {
+  const graph = new Graph('trained');
+  const x = graph.input('x', 'float32', [batch, ...model.inputShape]);
+  const weights = inputWeights(graph, model.parameters);
+  const posterior = model.encode(x, weights);
+  const decoded = model.decode(posterior.mean, weights);
+  const deviance = model.likelihood.deviance(flatten(x), decoded);
+  graph.output(posterior.mean, 'mean');
+  graph.output(posterior.logVariance, 'log_variance');
+  graph.output(asItems(model.likelihood.mean(decoded), model.inputShape), 'x_mean');
+  graph.output(reduceSum(model.prior.divergence(posterior), [1]), 'kl');
+  graph.output(reduceSum(deviance, [1]), 'reconstruction');
+  graph.output(asItems(deviance, model.inputShape), 'error_map');
+  return graph;
+}

@@ -1,0 +1,41 @@
+import { flatten, gemm, mul, relu, sigmoid, softplus, tanh } from '../onnx/ops.js';
+import type { Tensor } from '../onnx/tensor.js';
+import { glorotUniform, type Initialiser, zeros } from './initialisers.js';
+import type { Layer, Parameter } from './parameters.js';
+
+/** Non-linearities by their name in a configuration. */
+export const ACTIVATIONS = {
+  relu,
+  tanh,
+  softplus,
+  /** x · sigmoid(x) (Hendrycks & Gimpel, 2016). */
+  silu: (x: Tensor): Tensor => mul(x, sigmoid(x)),
+} as const;
+export type ActivationName = keyof typeof ACTIVATIONS;
+
+/** A fully connected layer: [N, inputs] to [N, units], x · weight + bias. */
+export function dense(
+  name: string,
+  inputs: number,
+  units: number,
+  { weight = glorotUniform(inputs, units), bias = zeros }: { weight?: Initialiser; bias?: Initialiser } = {},
+): Layer {
+  const w = parameter(`${name}.weight`, [inputs, units], weight);
+  const b = parameter(`${name}.bias`, [units], bias);
+  return { parameters: [w, b], apply: (x, weights) => gemm(x, weights(w), weights(b)) };
+}
+
+/** Hidden layers of a multilayer perceptron, each followed by the activation; takes [N, …] and flattens it. */
+export function mlp(name: string, inputs: number, hidden: readonly number[], activation: ActivationName): Layer {
+  const layers = hidden.map((units, i) => dense(`${name}.${i}`, i === 0 ? inputs : hidden[i - 1], units));
+  return {
+    parameters: layers.flatMap((layer) => layer.parameters),
+    apply: (x, weights) =>
+      layers.reduce((signal, layer) => ACTIVATIONS[activation](layer.apply(signal, weights)), flatten(x)),
+  };
+}
+
+function parameter(name: string, shape: readonly number[], initialiser: Initialiser): Parameter {
+  const size = shape.reduce((product, dimension) => product * dimension, 1);
+  return { name, shape, initialise: (random) => initialiser(random, size) };
+}

@@ -1,0 +1,213 @@
+import { createHash } from 'node:crypto';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Manifest, Metric } from '@elbo/models';
+import { DataError } from './data/data-error.js';
+import { type Dataset, meanPerPixel, splitValidation } from './data/dataset.js';
+import type { Engine } from './engines/engine.js';
+import { ElboEvaluator } from './evaluation/elbo.js';
+import { MINIMUM_HELD_OUT } from './export/calibration.js';
+import { exportModel } from './export/exporter.js';
+import type { EpochRecord } from './pictures/training-curves.js';
+import {
+  type BestWeights,
+  type Checkpoint,
+  CheckpointError,
+  readCheckpoint,
+  writeCheckpoint,
+} from './trainer/checkpoint.js';
+import { type Progress, Trainer } from './trainer/trainer.js';
+import type { Configuration } from './vae/configuration.js';
+import { buildModel, type Model } from './vae/model.js';
+
+/** Between checkpoints; an interrupted run writes one at once. */
+const CHECKPOINT_SECONDS = 60;
+
+export interface TrainOptions {
+  readonly engine: Engine;
+  readonly configuration: Configuration;
+  readonly dataset: Dataset;
+  /** The model store that the version is written to. */
+  readonly store: string;
+  /** Goes on from the checkpoint of an interrupted run of the same configuration and data. */
+  readonly resume?: boolean;
+  /** When aborted, training stops after the steps in flight, leaves a checkpoint, and returns undefined. */
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (progress: Progress) => void;
+  readonly onEpoch?: (record: EpochRecord) => void;
+}
+
+export interface TrainResult {
+  readonly directory: string;
+  readonly manifest: Manifest;
+  /** Epoch, from 1, whose weights were exported: the one with the lowest validation −ELBO. */
+  readonly bestEpoch: number;
+  /** Largest difference between the exported graphs and the trained one. */
+  readonly parity: number;
+  readonly secondsPerStep: number;
+}
+
+/**
+ * A whole run: split off a validation part, train, keep the weights that are best on it, export them with the −ELBO
+ * of the test part.
+ * @returns what was written, or undefined where the signal stopped the run
+ * @throws {DataError} where the data is too small, {TrainingError} where the loss diverges, {CheckpointError} where
+ *   `resume` finds nothing to go on from, {ParityError} where an export does not compute what was trained
+ */
+export async function train(options: TrainOptions): Promise<TrainResult | undefined> {
+  const { engine, configuration, dataset } = options;
+  const { train: examples, validation } = splitValidation(
+    dataset.train,
+    configuration.validation_fraction,
+    configuration.seed,
+  );
+  if (validation.count < MINIMUM_HELD_OUT) {
+    throw new DataError(
+      `${validation.count} validation examples (${configuration.validation_fraction} of ${dataset.train.count}); expected at least ${MINIMUM_HELD_OUT} to calibrate scores: raise --limit or validation_fraction`,
+    );
+  }
+  const model = buildModel(configuration, dataset.input.shape, meanPerPixel(examples));
+  const startedAt = new Date();
+  const checkpointPath = join(options.store, '.checkpoints', `${configuration.name}.checkpoint`);
+  const run = runIdentity(configuration, dataset);
+
+  const trainer = await Trainer.create(engine, model, configuration, examples);
+  const evaluator = await ElboEvaluator.create(engine, model, validation, configuration.seed);
+  const history: EpochRecord[] = [];
+  let best: BestWeights | undefined;
+  let secondsBefore = 0;
+  if (options.resume === true) {
+    const checkpoint = await readCheckpoint(checkpointPath);
+    if (checkpoint.run !== run) {
+      throw new CheckpointError(
+        `${checkpointPath}: is of another configuration or data; resume with the same, or train anew`,
+      );
+    }
+    trainer.restore(checkpoint.trainer);
+    history.push(...checkpoint.history);
+    best = checkpoint.best;
+    secondsBefore = checkpoint.seconds;
+  }
+  const seconds = () => secondsBefore + (Date.now() - startedAt.getTime()) / 1000;
+  const stepsBefore = trainer.step;
+  const save = () => {
+    const checkpoint: Checkpoint = { run, trainer: trainer.state, best, history, seconds: seconds() };
+    return writeCheckpoint(checkpointPath, checkpoint);
+  };
+
+  try {
+    let savedAt = Date.now();
+    while (trainer.step < trainer.totalSteps) {
+      const epoch = new EpochMeans();
+      for await (const progress of trainer.runEpoch()) {
+        epoch.add(progress);
+        options.onProgress?.(progress);
+        if (options.signal?.aborted) {
+          await save();
+          return undefined;
+        }
+      }
+      const { negativeElbo, reconstruction, kl } = await evaluator.evaluate(trainer.weights);
+      const record = {
+        epoch: trainer.epoch,
+        train: epoch.means,
+        validation: { loss: negativeElbo, reconstruction, kl },
+      };
+      history.push(record);
+      if (best === undefined || negativeElbo < best.negativeElbo) {
+        best = { epoch: trainer.epoch, negativeElbo, weights: copyOf(trainer.weights) };
+      }
+      options.onEpoch?.(record);
+      if (Date.now() - savedAt > CHECKPOINT_SECONDS * 1000) {
+        await save();
+        savedAt = Date.now();
+      }
+    }
+    if (best === undefined) throw new CheckpointError(`${checkpointPath}: the run is complete but holds no weights`);
+
+    const trainingSeconds = seconds();
+    const exported = await exportModel(options.store, {
+      engine,
+      model,
+      weights: best.weights,
+      configuration,
+      input: dataset.input,
+      train: examples,
+      validation,
+      training: {
+        configuration,
+        dataset: {
+          name: dataset.name,
+          sha256: dataset.sha256,
+          train_examples: examples.count,
+          validation_examples: validation.count,
+        },
+        seed: configuration.seed,
+        engine: engine.name,
+        threads: engine.threads,
+        epochs: configuration.epochs,
+        steps: trainer.totalSteps,
+        started_at: startedAt.toISOString(),
+        seconds: Math.round(trainingSeconds),
+      },
+      metrics: {
+        validation_negative_elbo: natsMetric(best.negativeElbo, 'validation', validation.count),
+        test_negative_elbo: await testElbo(engine, model, best, dataset, configuration.seed),
+      },
+      history,
+    });
+    await rm(checkpointPath, { force: true });
+    return {
+      ...exported,
+      bestEpoch: best.epoch,
+      secondsPerStep: (trainingSeconds - secondsBefore) / Math.max(1, trainer.step - stepsBefore),
+    };
+  } finally {
+    await trainer.release();
+    await evaluator.release();
+  }
+}
+
+async function testElbo(
+  engine: Engine,
+  model: Model,
+  best: BestWeights,
+  dataset: Dataset,
+  seed: number,
+): Promise<Metric> {
+  const evaluator = await ElboEvaluator.create(engine, model, dataset.test, seed);
+  try {
+    return natsMetric((await evaluator.evaluate(best.weights)).negativeElbo, 'test', dataset.test.count);
+  } finally {
+    await evaluator.release();
+  }
+}
+
+function natsMetric(value: number, split: string, examples: number): Metric {
+  return { value, unit: 'nats', split, examples, protocol: 'one sample of z, pixels binarised once' };
+}
+
+/** Means over the steps of an epoch from the means over its runs. */
+class EpochMeans {
+  readonly #sums = { loss: 0, reconstruction: 0, kl: 0 };
+  #steps = 0;
+
+  add({ steps, metrics }: Progress): void {
+    this.#steps += steps;
+    for (const term of ['loss', 'reconstruction', 'kl'] as const) this.#sums[term] += steps * metrics[term];
+  }
+
+  get means(): { loss: number; reconstruction: number; kl: number } {
+    const { loss, reconstruction, kl } = this.#sums;
+    return { loss: loss / this.#steps, reconstruction: reconstruction / this.#steps, kl: kl / this.#steps };
+  }
+}
+
+/** What must be the same for a run to go on. */
+function runIdentity(configuration: Configuration, dataset: Dataset): string {
+  return createHash('sha256').update(JSON.stringify(configuration)).update(dataset.sha256).digest('hex');
+}
+
+function copyOf(weights: ReadonlyMap<string, Float32Array>): Map<string, Float32Array> {
+  return new Map([...weights].map(([name, values]) => [name, values.slice()]));
+}

@@ -1,0 +1,106 @@
+import { createHash } from 'node:crypto';
+import { mkdir, open, readFile, rename } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import type { WeightValues } from '../nn/parameters.js';
+import type { EpochRecord } from '../pictures/training-curves.js';
+import type { TrainerState } from './trainer.js';
+
+/** A checkpoint that cannot be read or does not fit the run. */
+export class CheckpointError extends Error {
+  override readonly name = 'CheckpointError';
+}
+
+/** Everything that an interrupted run goes on from. */
+export interface Checkpoint {
+  /** The configuration and the data's hash: a run goes on only with the same. */
+  readonly run: string;
+  readonly trainer: TrainerState;
+  readonly best: BestWeights | undefined;
+  readonly history: readonly EpochRecord[];
+  /** Training time so far. */
+  readonly seconds: number;
+}
+
+/** The weights with the lowest validation −ELBO so far. */
+export interface BestWeights {
+  readonly epoch: number;
+  readonly negativeElbo: number;
+  readonly weights: WeightValues;
+}
+
+// Layout: magic, length of the header (uint32), JSON header, float32 blocks in the header's order, SHA-256 of all
+// before it. Numbers are little-endian, as on every machine that ONNX Runtime runs on.
+const MAGIC = Buffer.from('ELBOCKP1');
+const DIGEST_BYTES = 32;
+
+/** Writes a checkpoint so that the file is always a whole one, the old or the new. */
+export async function writeCheckpoint(path: string, checkpoint: Checkpoint): Promise<void> {
+  const { trainer, best, ...rest } = checkpoint;
+  const blocks = [...trainer.tensors.values(), ...(best?.weights.values() ?? [])];
+  const header = Buffer.from(
+    JSON.stringify({
+      ...rest,
+      trainer: { step: trainer.step, random: trainer.random, tensors: sizesOf(trainer.tensors) },
+      best: best && { epoch: best.epoch, negativeElbo: best.negativeElbo, tensors: sizesOf(best.weights) },
+    }),
+  );
+  const length = Buffer.alloc(4);
+  length.writeUInt32LE(header.length);
+  const parts = [
+    MAGIC,
+    length,
+    header,
+    ...blocks.map((block) => Buffer.from(block.buffer, block.byteOffset, block.byteLength)),
+  ];
+  const digest = createHash('sha256');
+  for (const part of parts) digest.update(part);
+  await mkdir(dirname(path), { recursive: true });
+  const unfinished = `${path}.${process.pid}`;
+  const file = await open(unfinished, 'w');
+  try {
+    for (const part of [...parts, digest.digest()]) await file.writeFile(part);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await rename(unfinished, path);
+}
+
+/** @throws {CheckpointError} where there is none, or it was cut short or altered */
+export async function readCheckpoint(path: string): Promise<Checkpoint> {
+  let content: Buffer;
+  try {
+    content = await readFile(path);
+  } catch (error) {
+    throw new CheckpointError(`${path}: no checkpoint to resume from`, { cause: error });
+  }
+  const body = content.subarray(0, -DIGEST_BYTES);
+  const intact =
+    body.length > MAGIC.length + 4 &&
+    body.subarray(0, MAGIC.length).equals(MAGIC) &&
+    createHash('sha256').update(body).digest().equals(content.subarray(-DIGEST_BYTES));
+  if (!intact) throw new CheckpointError(`${path}: not a whole checkpoint; delete it and train anew`);
+
+  const headerStart = MAGIC.length + 4;
+  const headerEnd = headerStart + body.readUInt32LE(MAGIC.length);
+  const { trainer, best, ...rest } = JSON.parse(body.toString('utf8', headerStart, headerEnd));
+  let at = headerEnd;
+  const takeBlocks = (sizes: readonly (readonly [string, number])[]) =>
+    new Map(
+      sizes.map(([name, size]) => {
+        // Copied, since a Float32Array must start at a multiple of four bytes.
+        const bytes = Uint8Array.prototype.slice.call(body, at, at + 4 * size);
+        at += 4 * size;
+        return [name, new Float32Array(bytes.buffer)];
+      }),
+    );
+  return {
+    ...rest,
+    trainer: { ...trainer, tensors: takeBlocks(trainer.tensors) },
+    best: best && { epoch: best.epoch, negativeElbo: best.negativeElbo, weights: takeBlocks(best.tensors) },
+  };
+}
+
+function sizesOf(tensors: ReadonlyMap<string, Float32Array>): [string, number][] {
+  return [...tensors].map(([name, values]) => [name, values.length]);
+}
