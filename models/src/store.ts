@@ -134,7 +134,7 @@ export async function writeModel(
   await mkdir(unfinished, { recursive: true });
   try {
     for (const [file, content] of files) await writeDurably(join(unfinished, file), content);
-    await writeDurably(join(unfinished, 'manifest.json'), Buffer.from(`${JSON.stringify(manifest, null, 2)}\n`));
+    await writeDurably(join(unfinished, 'manifest.json'), formatManifest(manifest));
     await rename(unfinished, directory);
   } catch (error) {
     await rm(unfinished, { recursive: true, force: true });
@@ -145,6 +145,19 @@ export async function writeModel(
     throw error;
   }
   return { directory, manifest };
+}
+
+/**
+ * Adds metrics to a version's manifest, replacing those of the same name; the manifest is always a whole one.
+ * @throws {ModelStoreError} where the version cannot be read
+ */
+export async function recordMetrics(directory: string, metrics: Manifest['metrics']): Promise<Manifest> {
+  const manifest = await readManifest(directory);
+  const updated = parseManifest({ ...manifest, metrics: { ...manifest.metrics, ...metrics } });
+  const unfinished = join(directory, `.manifest-${randomUUID()}`);
+  await writeDurably(unfinished, formatManifest(updated));
+  await rename(unfinished, join(directory, 'manifest.json'));
+  return updated;
 }
 
 /** Scores as they stand in `calibration.f32`: sorted ascending, float32 little-endian. */
@@ -190,6 +203,10 @@ async function readVerified(directory: string, file: string, record: FileRecord)
     );
   }
   return content;
+}
+
+function formatManifest(manifest: Manifest): Uint8Array {
+  return Buffer.from(`${JSON.stringify(manifest, null, 2)}\n`);
 }
 
 async function directoriesIn(path: string): Promise<string[]> {

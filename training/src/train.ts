@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Manifest, Metric } from '@elbo/models';
+import type { Manifest } from '@elbo/models';
 import { DataError } from './data/data-error.js';
 import { type Dataset, meanPerPixel, splitValidation } from './data/dataset.js';
 import type { Engine } from './engines/engine.js';
 import { ElboEvaluator } from './evaluation/elbo.js';
+import { evaluate } from './evaluation/evaluate.js';
 import { MINIMUM_HELD_OUT } from './export/calibration.js';
 import { exportModel } from './export/exporter.js';
 import type { EpochRecord } from './pictures/training-curves.js';
@@ -18,7 +19,7 @@ import {
 } from './trainer/checkpoint.js';
 import { type Progress, Trainer } from './trainer/trainer.js';
 import type { Configuration } from './vae/configuration.js';
-import { buildModel, type Model } from './vae/model.js';
+import { buildModel } from './vae/model.js';
 
 /** Between checkpoints; an interrupted run writes one at once. */
 const CHECKPOINT_SECONDS = 60;
@@ -126,6 +127,7 @@ export async function train(options: TrainOptions): Promise<TrainResult | undefi
     if (best === undefined) throw new CheckpointError(`${checkpointPath}: the run is complete but holds no weights`);
 
     const trainingSeconds = seconds();
+    const measured = { engine, model, weights: best.weights, metrics: ['elbo'], seed: configuration.seed } as const;
     const exported = await exportModel(options.store, {
       engine,
       model,
@@ -151,8 +153,8 @@ export async function train(options: TrainOptions): Promise<TrainResult | undefi
         seconds: Math.round(trainingSeconds),
       },
       metrics: {
-        validation_negative_elbo: natsMetric(best.negativeElbo, 'validation', validation.count),
-        test_negative_elbo: await testElbo(engine, model, best, dataset, configuration.seed),
+        ...(await evaluate({ ...measured, examples: validation, split: 'validation' })),
+        ...(await evaluate({ ...measured, examples: dataset.test, split: 'test' })),
       },
       history,
     });
@@ -166,25 +168,6 @@ export async function train(options: TrainOptions): Promise<TrainResult | undefi
     await trainer.release();
     await evaluator.release();
   }
-}
-
-async function testElbo(
-  engine: Engine,
-  model: Model,
-  best: BestWeights,
-  dataset: Dataset,
-  seed: number,
-): Promise<Metric> {
-  const evaluator = await ElboEvaluator.create(engine, model, dataset.test, seed);
-  try {
-    return natsMetric((await evaluator.evaluate(best.weights)).negativeElbo, 'test', dataset.test.count);
-  } finally {
-    await evaluator.release();
-  }
-}
-
-function natsMetric(value: number, split: string, examples: number): Metric {
-  return { value, unit: 'nats', split, examples, protocol: 'one sample of z, pixels binarised once' };
 }
 
 /** Means over the steps of an epoch from the means over its runs. */

@@ -524,12 +524,12 @@ export function drawInputs(inputs: readonly CaseInput[], seed: number): TensorDa
 }
 
 /** The case's shapes with the first axis of its batched inputs `length` long. */
-export function withBatch(operatorCase: OperatorCase, length: number): CaseInput[] {
+export function withBatch(operatorCase: Pick<OperatorCase, 'inputs' | 'batched'>, length: number): CaseInput[] {
   return operatorCase.inputs.map((input, i) =>
     operatorCase.batched.includes(i) ? { ...input, shape: [length, ...input.shape.slice(1)] } : input,
   );
 }
 
-export function symbolicShapes({ inputs, batched }: OperatorCase): Shape[] {
+export function symbolicShapes({ inputs, batched }: Pick<OperatorCase, 'inputs' | 'batched'>): Shape[] {
   return inputs.map(({ shape }, i) => (batched.includes(i) ? ['N', ...shape.slice(1)] : shape));
 }

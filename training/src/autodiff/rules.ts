@@ -22,6 +22,7 @@ import {
   sizeOf,
   slice,
   square,
+  squeeze,
   sub,
   transpose,
   unsqueeze,
@@ -128,8 +129,8 @@ const RULES: Record<string, Rule> = {
 
   Reshape: ({ inputs: [x] }, g) => [() => reshapeLike(g, x), undefined],
   Flatten: ({ inputs: [x] }, g) => [() => reshapeLike(g, x)],
-  Squeeze: ({ inputs: [x] }, g) => [() => reshapeLike(g, x), undefined],
-  Unsqueeze: ({ inputs: [x] }, g) => [() => reshapeLike(g, x), undefined],
+  Squeeze: ({ inputs: [, axes] }, g) => [() => unsqueeze(g, elementsOf(axes)), undefined],
+  Unsqueeze: ({ inputs: [, axes] }, g) => [() => squeeze(g, elementsOf(axes)), undefined],
   Expand: ({ inputs: [x] }, g) => [() => sumTo(g, x), undefined],
   Transpose: ({ inputs: [x], node }, g) => [
     () => {
@@ -202,7 +203,8 @@ function sumTo(gradient: Tensor, x: Tensor): Tensor {
   const axes = gradient.shape.flatMap((dimension, axis) =>
     axis < extra || (x.shape[axis - extra] === 1 && dimension !== 1) ? [axis] : [],
   );
-  return axes.length === 0 ? gradient : reshapeLike(reduceSum(gradient, axes, true), x);
+  const summed = axes.length === 0 ? gradient : reduceSum(gradient, axes, true);
+  return extra === 0 ? summed : squeeze(summed, axes.slice(0, extra));
 }
 
 function reshapeLike(gradient: Tensor, x: Tensor): Tensor {

@@ -10,6 +10,7 @@ import {
   SCHEMA_VERSION,
   writeModel,
 } from '@elbo/models';
+import { type Examples, slice, take } from '../data/dataset.js';
 import type { Engine, Program } from '../engines/engine.js';
 import { type ByteExamples, inputsOf, ROWS_PER_RUN, runOverExamples } from '../evaluation/batches.js';
 import { latentStructure } from '../evaluation/latent-structure.js';
@@ -35,9 +36,9 @@ export interface ExportRequest {
   readonly configuration: Configuration;
   readonly input: ImageInput;
   /** What the model was trained on: gives the aggregate posterior. */
-  readonly train: ByteExamples;
+  readonly train: Examples;
   /** Held-out examples: half fits the score, half calibrates it. */
-  readonly validation: ByteExamples;
+  readonly validation: Examples;
   readonly training: Manifest['training'];
   readonly metrics: Readonly<Record<string, Metric>>;
   readonly history: readonly EpochRecord[];
@@ -73,7 +74,9 @@ export async function exportModel(
 
     // One half of the held-out examples fits the score, the other states the p-values: a score that had seen the
     // second half would make its p-values too good.
-    const [fitting, reference] = halves(validation);
+    const middle = Math.floor(validation.count / 2);
+    const fitting = slice(validation, 0, middle);
+    const reference = slice(validation, middle, validation.count);
     const uncombined = await load(encodeModel(scorerGraph(model, weights, aggregate)));
     const components = await run(uncombined, fitting, COMPONENTS);
     const combination = fitCombination(COMPONENTS.map((name) => components[name]));
@@ -85,7 +88,7 @@ export async function exportModel(
     const parity = await checkParity(engine, model, weights, { encoder, decoder, scorer }, heldOut);
 
     const latent = await latentStructure(engine, model, weights, validation);
-    const shown = { count: Math.min(PREVIEW_IMAGES, validation.count), values: validation.values };
+    const shown = take(validation, PREVIEW_IMAGES);
     const files = new Map<string, Uint8Array>([
       [GRAPH_FILES.encoder, encoderBytes],
       [GRAPH_FILES.decoder, decoderBytes],
@@ -142,13 +145,4 @@ async function preview(
 function items({ data, shape }: TensorData): Float32Array[] {
   const size = data.length / shape[0];
   return Array.from({ length: shape[0] }, (_, i) => (data as Float32Array).subarray(i * size, (i + 1) * size));
-}
-
-function halves(examples: ByteExamples): [ByteExamples, ByteExamples] {
-  const size = examples.values.length / examples.count;
-  const middle = Math.floor(examples.count / 2);
-  return [
-    { count: middle, values: examples.values.subarray(0, middle * size) },
-    { count: examples.count - middle, values: examples.values.subarray(middle * size) },
-  ];
 }

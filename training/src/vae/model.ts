@@ -1,4 +1,4 @@
-import { startingAt } from '../nn/initialisers.js';
+import { startingAt, zeros } from '../nn/initialisers.js';
 import { dense, mlp } from '../nn/layers.js';
 import type { Parameter, Weights } from '../nn/parameters.js';
 import { clip } from '../onnx/ops.js';
@@ -22,9 +22,14 @@ export interface Model {
 
 /**
  * The model of a configuration.
- * @param dataMean mean of each data dimension of the training examples: where the decoder's output starts
+ * @param dataMean mean of each data dimension of the training examples: where the decoder's output starts. Without
+ *   it the output bias starts at 0, which makes no difference to a model that gets trained weights.
  */
-export function buildModel(configuration: Configuration, inputShape: readonly number[], dataMean: Float64Array): Model {
+export function buildModel(
+  configuration: Configuration,
+  inputShape: readonly number[],
+  dataMean?: Float64Array,
+): Model {
   const { latent_size: latentSize, activation, encoder, decoder, log_variance_limit: limit } = configuration;
   const likelihood = LIKELIHOODS[configuration.likelihood];
   const dataSize = inputShape.reduce((product, dimension) => product * dimension, 1);
@@ -36,7 +41,7 @@ export function buildModel(configuration: Configuration, inputShape: readonly nu
   const logVarianceHead = dense('encoder.log_variance', encoderWidth, latentSize);
   const decoderBody = mlp('decoder', latentSize, decoder.hidden, activation);
   const outputHead = dense('decoder.output', decoderWidth, dataSize, {
-    bias: startingAt(likelihood.outputBias(dataMean)),
+    bias: dataMean === undefined ? zeros : startingAt(likelihood.outputBias(dataMean)),
   });
 
   return {

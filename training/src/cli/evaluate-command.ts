@@ -1,0 +1,81 @@
+import { recordMetrics } from '@elbo/models';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { loadDataset } from '../data/datasets.js';
+import { OnnxRuntimeEngine } from '../engines/onnxruntime.js';
+import { DEFAULT_SAMPLES, evaluate, METRICS, type MetricName } from '../evaluation/evaluate.js';
+import { readTrainedModel } from '../evaluation/trained-model.js';
+import { dataDirOption, integer, jsonOption, limitOption, seedOption, threadsOption } from './options.js';
+import { progressDisplay } from './progress.js';
+
+interface EvaluateFlags {
+  readonly dataDir: string;
+  readonly dataset?: string;
+  readonly metrics: readonly MetricName[];
+  readonly samples: number;
+  readonly limit?: number;
+  readonly seed?: number;
+  readonly threads: number;
+  readonly record?: boolean;
+  readonly json?: boolean;
+}
+
+export function evaluateCommand(): Command {
+  return new Command('evaluate')
+    .description('measure a model on the test part of its data set')
+    .argument('<model>', 'directory of a version, such as models/mnist/1')
+    .addOption(dataDirOption())
+    .option('--dataset <name>', 'data set instead of the one that the model was trained on')
+    .addOption(
+      new Option('--metrics <list>', `comma-separated: ${METRICS.join(', ')}`)
+        .argParser(parseMetrics)
+        .default(['elbo', 'active-units'] satisfies MetricName[], 'elbo,active-units'),
+    )
+    .addOption(
+      new Option('--samples <n>', 'importance samples an example for nll')
+        .argParser(integer(1, 1_000_000))
+        .default(DEFAULT_SAMPLES),
+    )
+    .addOption(limitOption())
+    .addOption(seedOption("of noise and binarisation instead of the training run's"))
+    .addOption(threadsOption())
+    .option('--record', "write the results into the model's manifest")
+    .addOption(jsonOption())
+    .action(run);
+}
+
+async function run(directory: string, flags: EvaluateFlags): Promise<void> {
+  const { manifest, configuration, model, weights } = await readTrainedModel(directory);
+  const dataset = await loadDataset(flags.dataset ?? configuration.dataset, {
+    dataDir: flags.dataDir,
+    limit: flags.limit,
+    seed: configuration.seed,
+  });
+  const display = progressDisplay(manifest.name);
+  const metrics = await evaluate({
+    engine: new OnnxRuntimeEngine(flags.threads),
+    model,
+    weights,
+    examples: dataset.test,
+    split: 'test',
+    metrics: flags.metrics,
+    samples: flags.samples,
+    seed: flags.seed ?? configuration.seed,
+    onProgress: (metric) => (done, total) => display.update(done, total, metric),
+  });
+  display.stop();
+  if (flags.record) await recordMetrics(directory, metrics);
+  for (const [name, { value, unit, protocol }] of Object.entries(metrics)) {
+    console.log(`${name} ${value.toFixed(2)} ${unit ?? ''} (${dataset.test.count} examples; ${protocol})`);
+  }
+  if (flags.json) {
+    console.log(JSON.stringify({ name: manifest.name, version: manifest.version, dataset: dataset.name, metrics }));
+  }
+}
+
+function parseMetrics(text: string): MetricName[] {
+  return text.split(',').map((name) => {
+    const known = METRICS.find((metric) => metric === name.trim());
+    if (known === undefined) throw new InvalidArgumentError(`expected some of ${METRICS.join(', ')}`);
+    return known;
+  });
+}

@@ -1,0 +1,47 @@
+import { ModelStoreError } from '@elbo/models';
+import { Command, CommanderError } from 'commander';
+import { DataError } from '../data/data-error.js';
+import { ParityError } from '../export/parity.js';
+import { GraphError } from '../onnx/errors.js';
+import { CheckpointError } from '../trainer/checkpoint.js';
+import { TrainingError } from '../trainer/trainer.js';
+import { ConfigurationError } from '../vae/configuration.js';
+import { datasetsCommand, inspectCommand, presetsCommand } from './catalogue-commands.js';
+import { evaluateCommand } from './evaluate-command.js';
+import { trainCommand } from './train-command.js';
+
+/** Errors whose message is for the user; all others are defects and show their stack. */
+const USER_ERRORS = [
+  CheckpointError,
+  ConfigurationError,
+  DataError,
+  GraphError,
+  ModelStoreError,
+  ParityError,
+  TrainingError,
+];
+
+const BAD_INPUT = 2;
+
+const program = new Command('elbo')
+  .description('Train variational autoencoders and export them to ONNX.')
+  .configureHelp({ showGlobalOptions: true })
+  .exitOverride()
+  .configureOutput({ writeErr: (text) => process.stderr.write(text.replace(/^error: /, 'elbo: ')) });
+for (const command of [trainCommand(), evaluateCommand(), inspectCommand(), presetsCommand(), datasetsCommand()]) {
+  program.addCommand(command.copyInheritedSettings(program));
+}
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (error instanceof CommanderError) {
+    // Commander has printed its line already.
+    process.exitCode = error.exitCode === 0 ? 0 : BAD_INPUT;
+  } else if (USER_ERRORS.some((type) => error instanceof type)) {
+    console.error(`elbo: ${(error as Error).message}`);
+    process.exitCode = BAD_INPUT;
+  } else {
+    throw error;
+  }
+}

@@ -1,0 +1,31 @@
+import { availableParallelism } from 'node:os';
+import { InvalidArgumentError, Option } from 'commander';
+
+// Options that several commands share, each with its check.
+
+/** A parser for whole numbers of a range. */
+export function integer(low: number, high: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (text.trim() === '' || !Number.isInteger(value) || value < low || value > high) {
+      throw new InvalidArgumentError(`expected a whole number from ${low} to ${high}`);
+    }
+    return value;
+  };
+}
+
+export const dataDirOption = () =>
+  new Option('--data-dir <dir>', 'where data sets lie, such as DIR/mnist').env('ELBO_DATA_DIR').default('data');
+
+export const limitOption = () =>
+  new Option('--limit <n>', 'use at most this many examples of each part').argParser(integer(1, 2 ** 31 - 1));
+
+export const seedOption = (description: string) =>
+  new Option('--seed <n>', description).argParser(integer(0, 2 ** 32 - 1));
+
+export const threadsOption = () =>
+  new Option('--threads <n>', 'threads of the engine; with the seed, what makes runs repeat exactly')
+    .argParser(integer(1, 1024))
+    .default(availableParallelism(), 'all cores');
+
+export const jsonOption = () => new Option('--json', 'make the last line of stdout one JSON object');

@@ -1,0 +1,63 @@
+import { SingleBar } from 'cli-progress';
+
+/** What a long command shows of its work. */
+export interface ProgressDisplay {
+  /** @param text what is shown beside the bar, such as loss terms */
+  update(done: number, total: number, text: string): void;
+  /** A line that stays. */
+  line(text: string): void;
+  stop(): void;
+}
+
+/** A live bar on a terminal; on a pipe only the lines that stay. Both go to stderr, so that stdout holds results alone. */
+export function progressDisplay(label: string): ProgressDisplay {
+  return process.stderr.isTTY ? new Bar(label) : { update() {}, line: (text) => console.error(text), stop() {} };
+}
+
+class Bar implements ProgressDisplay {
+  readonly #bar: SingleBar;
+  #started: number | undefined;
+  #doneAtStart = 0;
+
+  constructor(label: string) {
+    this.#bar = new SingleBar({
+      format: `${label} {bar} {percentage}% · {text} · {rate} · {left} left`,
+      stream: process.stderr,
+      hideCursor: true,
+      clearOnComplete: true,
+      barsize: 24,
+      gracefulExit: false,
+    });
+  }
+
+  update(done: number, total: number, text: string): void {
+    if (this.#started === undefined) {
+      this.#started = Date.now();
+      this.#doneAtStart = done;
+      this.#bar.start(total, done, { text, rate: '…/s', left: '…' });
+      return;
+    }
+    const seconds = (Date.now() - this.#started) / 1000;
+    const rate = (done - this.#doneAtStart) / seconds;
+    this.#bar.update(done, { text, rate: `${rate.toFixed(0)}/s`, left: duration((total - done) / rate) });
+  }
+
+  line(text: string): void {
+    // The bar's line is cleared first; the next update draws it anew below.
+    if (this.#started !== undefined) process.stderr.write('\r\u001b[K');
+    console.error(text);
+  }
+
+  stop(): void {
+    this.#bar.stop();
+  }
+}
+
+/** Seconds as people say them: 45 s, 3 min 20 s, 2 h 5 min. */
+export function duration(seconds: number): string {
+  if (!Number.isFinite(seconds)) return '…';
+  const s = Math.max(0, Math.round(seconds));
+  if (s < 60) return `${s} s`;
+  if (s < 3600) return `${Math.floor(s / 60)} min ${s % 60} s`;
+  return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
+}

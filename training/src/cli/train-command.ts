@@ -1,0 +1,119 @@
+import { Command, Option } from 'commander';
+import { loadDataset } from '../data/datasets.js';
+import { OnnxRuntimeEngine } from '../engines/onnxruntime.js';
+import { train } from '../train.js';
+import { loadPreset, override } from '../vae/configuration.js';
+import { dataDirOption, integer, jsonOption, limitOption, seedOption, threadsOption } from './options.js';
+import { duration, progressDisplay } from './progress.js';
+
+interface TrainFlags {
+  readonly preset: string;
+  readonly dataset?: string;
+  readonly dataDir: string;
+  readonly name?: string;
+  readonly out: string;
+  readonly epochs?: number;
+  readonly limit?: number;
+  readonly seed?: number;
+  readonly threads: number;
+  readonly resume?: boolean;
+  readonly set: readonly string[];
+  readonly json?: boolean;
+}
+
+/** Exit code of a process that SIGINT ended, by the shell's convention. */
+const INTERRUPTED = 130;
+
+export function trainCommand(): Command {
+  return new Command('train')
+    .description('train a model and write its next version to a model store')
+    .requiredOption('--preset <name>', 'named configuration; `elbo presets` lists them')
+    .option('--dataset <name>', "data set instead of the preset's; `elbo datasets` lists them")
+    .addOption(dataDirOption())
+    .option('--name <name>', "name of the model instead of the preset's")
+    .option('--out <dir>', 'model store to write to', 'models')
+    .option('--epochs <n>', 'passes over the training examples', integer(1, 1_000_000))
+    .addOption(limitOption())
+    .addOption(seedOption('of initial weights, shuffles, noise and the validation split'))
+    .addOption(threadsOption())
+    .addOption(new Option('--engine <name>', 'what runs the graphs').choices(['onnxruntime']).default('onnxruntime'))
+    .addOption(new Option('--device <name>', 'where the graphs run').choices(['cpu']).default('cpu'))
+    .option('--resume', 'go on from the checkpoint of an interrupted run')
+    .option('--set <key=value>', 'change one field of the preset; repeatable', append, [])
+    .addOption(jsonOption())
+    .action(run);
+}
+
+async function run(flags: TrainFlags): Promise<void> {
+  const configuration = override(loadPreset(flags.preset), [
+    ...(flags.name === undefined ? [] : [`name=${JSON.stringify(flags.name)}`]),
+    ...(flags.dataset === undefined ? [] : [`dataset=${JSON.stringify(flags.dataset)}`]),
+    ...(flags.epochs === undefined ? [] : [`epochs=${flags.epochs}`]),
+    ...(flags.seed === undefined ? [] : [`seed=${flags.seed}`]),
+    ...flags.set,
+  ]);
+  const dataset = await loadDataset(configuration.dataset, {
+    dataDir: flags.dataDir,
+    limit: flags.limit,
+    seed: configuration.seed,
+  });
+
+  const interruption = new AbortController();
+  const interrupt = () => interruption.abort();
+  process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
+  const display = progressDisplay(configuration.name);
+  try {
+    const result = await train({
+      engine: new OnnxRuntimeEngine(flags.threads),
+      configuration,
+      dataset,
+      store: flags.out,
+      resume: flags.resume ?? false,
+      signal: interruption.signal,
+      onProgress({ epoch, step, totalSteps, metrics }) {
+        const terms = `−ELBO ${(metrics.reconstruction + metrics.kl).toFixed(2)} = ${metrics.reconstruction.toFixed(2)} + KL ${metrics.kl.toFixed(2)}`;
+        display.update(step, totalSteps, `epoch ${epoch + 1}/${configuration.epochs} · ${terms}`);
+      },
+      onEpoch({ epoch, train: { reconstruction, kl }, validation }) {
+        display.line(
+          `epoch ${epoch}: −ELBO train ${(reconstruction + kl).toFixed(2)}, validation ${validation?.loss.toFixed(2)} (KL ${validation?.kl.toFixed(2)})`,
+        );
+      },
+    });
+    display.stop();
+    if (result === undefined) {
+      console.error('interrupted; the same command with --resume goes on from here');
+      process.exitCode = INTERRUPTED;
+      return;
+    }
+    const { directory, manifest, bestEpoch, parity, secondsPerStep } = result;
+    console.log(
+      `${directory}: epoch ${bestEpoch}, ${duration(manifest.training.seconds)}, ${(1000 * secondsPerStep).toFixed(1)} ms a step, ` +
+        `${manifest.latent.active_units} of ${manifest.latent.size} latent dimensions active, exported graphs within ${parity.toExponential(1)}`,
+    );
+    for (const [name, { value, unit }] of Object.entries(manifest.metrics)) {
+      console.log(`  ${name} ${value.toFixed(2)} ${unit ?? ''}`);
+    }
+    if (flags.json) {
+      const { name, version, metrics } = manifest;
+      console.log(
+        JSON.stringify({
+          directory,
+          name,
+          version,
+          best_epoch: bestEpoch,
+          parity,
+          ms_per_step: 1000 * secondsPerStep,
+          metrics,
+        }),
+      );
+    }
+  } finally {
+    display.stop();
+    process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
+  }
+}
+
+function append(value: string, all: readonly string[]): string[] {
+  return [...all, value];
+}

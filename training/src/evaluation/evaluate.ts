@@ -1,0 +1,75 @@
+import type { Metric } from '@elbo/models';
+import type { Examples } from '../data/dataset.js';
+import type { Engine } from '../engines/engine.js';
+import type { WeightValues } from '../nn/parameters.js';
+import type { Model } from '../vae/model.js';
+import { ElboEvaluator, negativeLogLikelihood, type OnProgress } from './elbo.js';
+import { latentStructure } from './latent-structure.js';
+
+/** The metrics of `elbo evaluate`, by the names it takes. */
+export const METRICS = ['elbo', 'nll', 'active-units'] as const;
+export type MetricName = (typeof METRICS)[number];
+
+/** Importance samples an example where none are asked for. */
+export const DEFAULT_SAMPLES = 1000;
+
+export interface EvaluateOptions {
+  readonly engine: Engine;
+  readonly model: Model;
+  readonly weights: WeightValues;
+  /** Held-out examples, and the name of their part of the data set. */
+  readonly examples: Examples;
+  readonly split: string;
+  readonly metrics: readonly MetricName[];
+  /** Samples of z an example for `nll`. */
+  readonly samples?: number;
+  readonly seed: number;
+  readonly onProgress?: (metric: MetricName) => OnProgress;
+}
+
+/** Computes metrics of a trained model; the result has the form that manifests record. */
+export async function evaluate(options: EvaluateOptions): Promise<Record<string, Metric>> {
+  const { engine, model, weights, examples, split, seed } = options;
+  const results: Record<string, Metric> = {};
+  const record = (name: string, metric: Pick<Metric, 'value' | 'unit' | 'protocol'>) => {
+    results[`${split}_${name}`] = { ...metric, split, examples: examples.count };
+  };
+  for (const metric of options.metrics) {
+    const onProgress = options.onProgress?.(metric);
+    switch (metric) {
+      case 'elbo': {
+        const evaluator = await ElboEvaluator.create(engine, model, examples, seed);
+        const { negativeElbo, reconstruction, kl } = await evaluator.evaluate(weights, onProgress);
+        await evaluator.release();
+        const protocol = `one sample of z, pixels binarised once, seed ${seed}`;
+        record('negative_elbo', { value: negativeElbo, unit: 'nats', protocol });
+        record('reconstruction', { value: reconstruction, unit: 'nats', protocol });
+        record('kl', { value: kl, unit: 'nats', protocol });
+        break;
+      }
+      case 'nll': {
+        const { samples = DEFAULT_SAMPLES } = options;
+        const { negativeLogLikelihood: value, standardError } = await negativeLogLikelihood(
+          engine,
+          model,
+          weights,
+          examples,
+          { samples, seed, ...(onProgress === undefined ? {} : { onProgress }) },
+        );
+        const protocol = `${samples} importance samples, pixels binarised once, seed ${seed}; standard error ${standardError.toFixed(2)}`;
+        record('negative_log_likelihood', { value, unit: 'nats', protocol });
+        break;
+      }
+      case 'active-units': {
+        const { activeUnits } = await latentStructure(engine, model, weights, examples);
+        record('active_units', {
+          value: activeUnits,
+          unit: `of ${model.latentSize}`,
+          protocol: 'variance of the posterior mean over examples > 0.01',
+        });
+        onProgress?.(examples.count, examples.count);
+      }
+    }
+  }
+  return results;
+}

@@ -1,0 +1,35 @@
+import { type Manifest, readModel } from '@elbo/models';
+import type { WeightValues } from '../nn/parameters.js';
+import { float32Initialisers } from '../onnx/decode.js';
+import { type Configuration, ConfigurationError, parseConfiguration } from '../vae/configuration.js';
+import { buildModel, type Model } from '../vae/model.js';
+
+export interface TrainedModel {
+  readonly manifest: Manifest;
+  readonly configuration: Configuration;
+  readonly model: Model;
+  readonly weights: WeightValues;
+}
+
+/**
+ * A model of the store as it was trained: the network of its recorded configuration, with the weights that stand in
+ * its exported files. Every file is checked against its hash.
+ * @param directory `models/<name>/<version>`
+ * @throws {ModelStoreError} where the version cannot be read, {ConfigurationError} where Elbo did not train it
+ */
+export async function readTrainedModel(directory: string): Promise<TrainedModel> {
+  const { manifest, graphs } = await readModel(directory);
+  const configuration = parseConfiguration(manifest.training.configuration);
+  const model = buildModel(configuration, manifest.input.shape);
+  const initialisers = new Map([...float32Initialisers(graphs.encoder), ...float32Initialisers(graphs.decoder)]);
+  const weights = new Map(
+    model.parameters.map(({ name, shape }) => {
+      const values = initialisers.get(name);
+      if (values === undefined) {
+        throw new ConfigurationError(`${directory}: neither encoder nor decoder holds ${name} [${shape.join(', ')}]`);
+      }
+      return [name, values];
+    }),
+  );
+  return { manifest, configuration, model, weights };
+}
