@@ -14,6 +14,7 @@ import {
   type BestWeights,
   type Checkpoint,
   CheckpointError,
+  type EpochSums,
   readCheckpoint,
   writeCheckpoint,
 } from './trainer/checkpoint.js';
@@ -76,6 +77,7 @@ export async function train(options: TrainOptions): Promise<TrainResult | undefi
   const evaluator = await ElboEvaluator.create(engine, model, validation, configuration.seed);
   const history: EpochRecord[] = [];
   let best: BestWeights | undefined;
+  let epoch = NOTHING;
   let secondsBefore = 0;
   if (options.resume === true) {
     const checkpoint = await readCheckpoint(checkpointPath);
@@ -87,31 +89,33 @@ export async function train(options: TrainOptions): Promise<TrainResult | undefi
     trainer.restore(checkpoint.trainer);
     history.push(...checkpoint.history);
     best = checkpoint.best;
+    epoch = checkpoint.epoch;
     secondsBefore = checkpoint.seconds;
   }
   const seconds = () => secondsBefore + (Date.now() - startedAt.getTime()) / 1000;
   const stepsBefore = trainer.step;
   const save = () => {
-    const checkpoint: Checkpoint = { run, trainer: trainer.state, best, history, seconds: seconds() };
+    const checkpoint: Checkpoint = { run, trainer: trainer.state, best, epoch, history, seconds: seconds() };
     return writeCheckpoint(checkpointPath, checkpoint);
   };
 
   try {
     let savedAt = Date.now();
     while (trainer.step < trainer.totalSteps) {
-      const epoch = new EpochMeans();
       for await (const progress of trainer.runEpoch()) {
-        epoch.add(progress);
+        epoch = added(epoch, progress);
         options.onProgress?.(progress);
         if (options.signal?.aborted) {
           await save();
           return undefined;
         }
       }
+      const trained = means(epoch);
+      epoch = NOTHING;
       const { negativeElbo, reconstruction, kl } = await evaluator.evaluate(trainer.weights);
       const record = {
         epoch: trainer.epoch,
-        train: epoch.means,
+        train: trained,
         validation: { loss: negativeElbo, reconstruction, kl },
       };
       history.push(record);
@@ -170,20 +174,19 @@ export async function train(options: TrainOptions): Promise<TrainResult | undefi
   }
 }
 
-/** Means over the steps of an epoch from the means over its runs. */
-class EpochMeans {
-  readonly #sums = { loss: 0, reconstruction: 0, kl: 0 };
-  #steps = 0;
+const NOTHING: EpochSums = { steps: 0, loss: 0, reconstruction: 0, kl: 0 };
 
-  add({ steps, metrics }: Progress): void {
-    this.#steps += steps;
-    for (const term of ['loss', 'reconstruction', 'kl'] as const) this.#sums[term] += steps * metrics[term];
-  }
+function added(sums: EpochSums, { steps, metrics }: Progress): EpochSums {
+  return {
+    steps: sums.steps + steps,
+    loss: sums.loss + steps * metrics.loss,
+    reconstruction: sums.reconstruction + steps * metrics.reconstruction,
+    kl: sums.kl + steps * metrics.kl,
+  };
+}
 
-  get means(): { loss: number; reconstruction: number; kl: number } {
-    const { loss, reconstruction, kl } = this.#sums;
-    return { loss: loss / this.#steps, reconstruction: reconstruction / this.#steps, kl: kl / this.#steps };
-  }
+function means({ steps, loss, reconstruction, kl }: EpochSums): EpochRecord['train'] {
+  return { loss: loss / steps, reconstruction: reconstruction / steps, kl: kl / steps };
 }
 
 /** What must be the same for a run to go on. */

@@ -14,7 +14,12 @@ export class OnnxRuntimeEngine implements Engine {
   readonly name = 'onnxruntime';
   readonly threads: number;
 
+  /** @throws {RangeError} where threads is not a whole number of at least 1 */
   constructor(threads = availableParallelism()) {
+    // ONNX Runtime takes 0 for "as many as there are", with which results would not repeat on another machine.
+    if (!(Number.isSafeInteger(threads) && threads >= 1)) {
+      throw new RangeError(`threads must be a whole number of at least 1; it is ${threads}`);
+    }
     this.threads = threads;
   }
 

@@ -56,6 +56,12 @@ const MESSAGES: Record<string, Record<string, Field>> = {
   DimensionProto: { dimValue: [1, 'int64'], dimParam: [2, 'string'] },
 };
 
+/** Fields of which a message holds one; the decoder gives no default for the others, so that a copy stays true. */
+const ONE_OF: Record<string, readonly string[]> = {
+  AttributeProto: ['f', 'i', 's', 't', 'g'],
+  DimensionProto: ['dimValue', 'dimParam'],
+};
+
 export interface TensorProto {
   dims: number[];
   dataType: number;
@@ -115,6 +121,7 @@ for (const [message, fields] of Object.entries(MESSAGES)) {
   for (const [name, [number, fieldType, rule]] of Object.entries(fields)) {
     type.add(new protobuf.Field(name, number, fieldType, rule));
   }
+  if (message in ONE_OF) type.add(new protobuf.OneOf('value', [...(ONE_OF[message] ?? [])]));
   root.add(type);
 }
 const modelType = root.lookupType('ModelProto');

@@ -17,8 +17,17 @@ export interface Checkpoint {
   readonly trainer: TrainerState;
   readonly best: BestWeights | undefined;
   readonly history: readonly EpochRecord[];
+  readonly epoch: EpochSums;
   /** Training time so far. */
   readonly seconds: number;
+}
+
+/** Sums over the steps of the epoch that training is in. */
+export interface EpochSums {
+  readonly steps: number;
+  readonly loss: number;
+  readonly reconstruction: number;
+  readonly kl: number;
 }
 
 /** The weights with the lowest validation −ELBO so far. */
