@@ -4,7 +4,8 @@ import { describe, expect, test } from 'vitest';
 
 describe('random source', () => {
   test('the same seed gives the same numbers, another seed or stream gives others', () => {
-    const draw = (seed: number, stream?: number) => Array.from(new RandomSource(seed, stream).fillNormal(new Float32Array(8)));
+    const draw = (seed: number, stream?: number) =>
+      Array.from(new RandomSource(seed, stream).fillNormal(new Float32Array(8)));
     expect(draw(7)).toEqual(draw(7));
     expect(draw(7)).not.toEqual(draw(8));
     expect(draw(7, 1)).not.toEqual(draw(7));

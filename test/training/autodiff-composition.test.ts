@@ -127,6 +127,22 @@ describe('gradients of composed functions', () => {
     ]);
   });
 
+  test.each<[string, (x: Tensor) => Tensor, number[]]>([
+    ['Softplus', ops.softplus, [0, 1]],
+    ['Sigmoid', ops.sigmoid, [0, 0]],
+    ['Tanh', ops.tanh, [0, 0]],
+    ['Erf', ops.erf, [0, 0]],
+    ['ReduceLogSumExp', ops.reduceLogSumExp, [0, 1]],
+    ['Pow', (x) => ops.pow(ops.sub(x, x), 2), [0, 0]],
+  ])('%s stays finite at -200 and 200', async (_name, f, expected) => {
+    const [value, gradient] = await evaluate([float32([-200, 200], [2])], (x) => {
+      const loss = ops.reduceSum(f(x));
+      return [loss, ...gradients(loss, [x])];
+    });
+    expect(Number.isFinite(numbersOf(value as TensorData)[0])).toBe(true);
+    expectClose(numbersOf(gradient as TensorData), expected, 1e-6, 'gradient');
+  });
+
   test('no node is added for what the parameters do not need', () => {
     const graph = new Graph('test');
     const x = graph.input('x', 'float32', [2, 3]);

@@ -44,7 +44,7 @@ test('a named axis keeps its name in the gradient', () => {
 test('axes with two names, broadcast and moved', async () => {
   const build = (...x: Tensor[]) => {
     const [a, b, c] = x as [Tensor, Tensor, Tensor];
-    return ops.squeeze(ops.mul(ops.unsqueeze(ops.mul(ops.mul(a, b), c), [1]), 2), [-3]);
+    return ops.squeeze(ops.mul(ops.unsqueeze(ops.mul(ops.mul(a, b), c), [1]), 2), [-4]);
   };
   const named = [
     ['K', 'N', 2],

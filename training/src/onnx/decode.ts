@@ -65,7 +65,9 @@ function decode(bytes: Uint8Array) {
 function valueTypes(values: readonly ValueInfoProto[]): Record<string, TensorType> {
   return Object.fromEntries(
     values.map(({ name, type }) => {
-      const { elemType, shape } = type.tensorType;
+      // Absent parts of a damaged or foreign file come as null.
+      const { elemType, shape } = type?.tensorType ?? {};
+      if (elemType === undefined || !shape) throw new GraphError(`${name}: its element type and shape are not stated`);
       return [name, { dtype: dataType(elemType), shape: shape.dim.map((d) => d.dimParam || (d.dimValue ?? 0)) }];
     }),
   );

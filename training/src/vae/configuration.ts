@@ -81,10 +81,10 @@ const presetDirectory = fileURLToPath(new URL('../../presets/', import.meta.url)
 export function parseConfiguration(json: unknown): Configuration {
   if (validator.Check(json)) return json;
   const [first] = Errors(ConfigurationSchema, json);
-  const field = first === undefined ? '' : first.instancePath.slice(1).replaceAll('/', '.');
-  throw new ConfigurationError(
-    `${field === '' ? 'configuration' : field} ${first?.message ?? 'is not valid'}${allowed(first?.params)}`,
-  );
+  if (first === undefined) throw new ConfigurationError('the configuration is not valid');
+  const field = first.instancePath.slice(1).replaceAll('/', '.');
+  if (first.keyword === 'boolean') throw new ConfigurationError(`${field} is not a field of a configuration`);
+  throw new ConfigurationError(`${field === '' ? 'configuration' : field} ${first.message}${allowed(first.params)}`);
 }
 
 export function presetNames(): string[] {

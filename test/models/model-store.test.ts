@@ -1,0 +1,197 @@
+import { appendFileSync, mkdirSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import {
+  CALIBRATION_FILE,
+  encodeCalibration,
+  listModels,
+  type ManifestDraft,
+  parseManifest,
+  readManifest,
+  readModel,
+  recordMetrics,
+  writeModel,
+} from '@elbo/models';
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { temporaryDirectory } from '../support/temporary-directory.js';
+
+const scores = Float32Array.of(3, 1, 2);
+
+function draft(changes: Partial<ManifestDraft> = {}): ManifestDraft {
+  return {
+    schema_version: 1,
+    name: 'demo',
+    description: 'For tests.',
+    family: 'vae',
+    input: {
+      kind: 'image',
+      shape: [1, 2, 2],
+      channel_order: 'CHW',
+      colour: 'grey',
+      value_range: [0, 1],
+      resize: { fit: 'contain', background: 0 },
+    },
+    latent: { size: 2, active_units: 1, kl_per_dimension: [1, 0] },
+    likelihood: { kind: 'bernoulli' },
+    prior: { kind: 'standard-normal' },
+    scorer: { components: ['reconstruction'] },
+    calibration: {
+      dataset: 'none',
+      size: 3,
+      default_false_positive_rate: 0.5,
+      thresholds: [{ false_positive_rate: 0.5, threshold: 2 }],
+      score_quantiles: [],
+    },
+    training: {
+      configuration: {},
+      dataset: { name: 'none', sha256: '0'.repeat(64), train_examples: 1, validation_examples: 1 },
+      seed: 1,
+      engine: 'none',
+      threads: 1,
+      epochs: 1,
+      steps: 1,
+      started_at: '2026-01-01T00:00:00.000Z',
+      seconds: 0,
+    },
+    metrics: {},
+    ...changes,
+  };
+}
+
+const files = () =>
+  new Map<string, Uint8Array>([
+    ['encoder.onnx', Buffer.from('the encoder')],
+    ['decoder.onnx', Buffer.from('the decoder')],
+    ['scorer.onnx', Buffer.from('the scorer')],
+    [CALIBRATION_FILE, encodeCalibration(scores)],
+  ]);
+
+describe('model store', () => {
+  test('what is written reads back, and versions count up', async () => {
+    const store = temporaryDirectory();
+    const first = await writeModel(store, draft(), files());
+    const second = await writeModel(store, draft(), files());
+    expect([first.manifest.version, second.manifest.version]).toEqual(['1', '2']);
+    const loaded = await readModel(first.directory);
+    expect(loaded.manifest).toEqual(first.manifest);
+    expect(Buffer.from(loaded.graphs.encoder).toString()).toBe('the encoder');
+    expect(Array.from(loaded.calibrationScores)).toEqual([1, 2, 3]);
+    expect(readdirSync(join(store, 'demo')).sort()).toEqual(['1', '2']);
+  });
+
+  test('versions are listed by name and number, and nothing else is', async () => {
+    const store = temporaryDirectory();
+    for (let i = 0; i < 11; i++) await writeModel(store, draft(), files());
+    await writeModel(store, draft({ name: 'another' }), files());
+    mkdirSync(join(store, 'src', '1'), { recursive: true });
+    mkdirSync(join(store, 'demo', 'latest'));
+    mkdirSync(join(store, '.checkpoints'));
+    const listed = (await listModels(store)).map(({ name, version }) => `${name}/${version}`);
+    expect(listed).toEqual(['another/1', ...Array.from({ length: 11 }, (_, i) => `demo/${i + 1}`)]);
+    await expect(listModels(join(store, 'nowhere'))).rejects.toThrow(/not a readable model store directory/);
+  });
+
+  test('writers at the same time never share a version, and leave nothing unfinished', async () => {
+    const store = temporaryDirectory();
+    const results = await Promise.allSettled(Array.from({ length: 8 }, () => writeModel(store, draft(), files())));
+    const written = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value.directory] : []));
+    expect(new Set(written).size).toBe(written.length);
+    expect(written.length).toBeGreaterThan(0);
+    expect(readdirSync(join(store, 'demo')).filter((entry) => entry.startsWith('.'))).toEqual([]);
+  });
+
+  test('one flipped bit in any file is refused, and the file named', async () => {
+    const { directory } = await writeModel(temporaryDirectory(), draft(), files());
+    await fc.assert(
+      fc.asyncProperty(
+        fc.constantFrom(...files().keys()),
+        fc.nat(),
+        fc.integer({ min: 0, max: 7 }),
+        async (file, at, bit) => {
+          const path = join(directory, file);
+          const whole = readFileSync(path);
+          const altered = Buffer.from(whole);
+          altered[at % altered.length] ^= 1 << bit;
+          writeFileSync(path, altered);
+          await expect(readModel(directory)).rejects.toThrow(`${path}: SHA-256 is`);
+          writeFileSync(path, whole);
+        },
+      ),
+      { numRuns: 50 },
+    );
+    await expect(readModel(directory)).resolves.toBeDefined();
+  });
+
+  test.each([
+    ['a truncated file', (path: string) => truncateSync(path, 3), /decoder.onnx: SHA-256 is/],
+    ['a file that grew', (path: string) => appendFileSync(path, 'x'), /decoder.onnx: SHA-256 is/],
+    ['a missing file', (path: string) => rmSync(path), /decoder.onnx: listed in the manifest but not readable/],
+  ])('%s is refused', async (_, damage, message) => {
+    const { directory } = await writeModel(temporaryDirectory(), draft(), files());
+    damage(join(directory, 'decoder.onnx'));
+    await expect(readModel(directory)).rejects.toThrow(message);
+  });
+
+  test.each([
+    ['', /manifest.json: not JSON/],
+    ['{"schema_version": 1,', /manifest.json: not JSON/],
+    ['null', /manifest: the document/],
+    ['{}', /manifest: the document must have required properties/],
+    ['{"schema_version": 2}', /manifest/],
+  ])('the manifest %j is refused', async (text, message) => {
+    const { directory } = await writeModel(temporaryDirectory(), draft(), files());
+    writeFileSync(join(directory, 'manifest.json'), text);
+    await expect(readModel(directory)).rejects.toThrow(message);
+  });
+
+  test.each([
+    ['name', '../up', /manifest: name must match pattern/],
+    ['input.colour', 'rgb', /input.colour must be grey for 1 channel/],
+    ['input.value_range', [1, 0], /value_range must be \[low, high\]/],
+    ['latent.kl_per_dimension', [1], /kl_per_dimension must have latent.size = 2 numbers/],
+    ['calibration.size', 0, /calibration.size must be >= 1/],
+    ['calibration.default_false_positive_rate', 0.25, /thresholds must hold/],
+    ['files', {}, /files must list encoder.onnx/],
+    ['files', { '../../etc/passwd': { sha256: '0'.repeat(64), bytes: 1 } }, /manifest: files/],
+  ])('a manifest whose %s is %j is refused by name', async (path, value, message) => {
+    const { manifest } = await writeModel(temporaryDirectory(), draft(), files());
+    const json = structuredClone(manifest) as Record<string, unknown>;
+    const keys = path.split('.');
+    const parent = keys.slice(0, -1).reduce((at, key) => at[key] as Record<string, unknown>, json);
+    parent[keys.at(-1) ?? ''] = value;
+    expect(() => parseManifest(json)).toThrow(message);
+  });
+
+  test('a draft that breaks the schema writes nothing', async () => {
+    const store = temporaryDirectory();
+    await expect(writeModel(store, draft({ name: 'Not A Name' }), files())).rejects.toThrow(/manifest: name/);
+    const incomplete = files();
+    incomplete.delete('scorer.onnx');
+    await expect(writeModel(store, draft(), incomplete)).rejects.toThrow(/files must list scorer.onnx/);
+    expect(readdirSync(store)).toEqual([]);
+  });
+
+  test('calibration scores that are out of order or of another number are refused', async () => {
+    const unsorted = files().set(CALIBRATION_FILE, Buffer.from(Float32Array.of(2, 1, 3).buffer));
+    const { directory } = await writeModel(temporaryDirectory(), draft(), unsorted);
+    await expect(readModel(directory)).rejects.toThrow(/calibration.f32: scores must be numbers in ascending order/);
+    const few = files().set(CALIBRATION_FILE, encodeCalibration(Float32Array.of(1)));
+    const other = await writeModel(temporaryDirectory(), draft(), few);
+    await expect(readModel(other.directory)).rejects.toThrow(
+      /calibration.f32: has 4 bytes; expected 4 for each of calibration.size = 3/,
+    );
+  });
+
+  test('metrics are added to a manifest and replace those of the same name', async () => {
+    const { directory } = await writeModel(temporaryDirectory(), draft(), files());
+    await recordMetrics(directory, {
+      a: { value: 1, split: 'test', examples: 5 },
+      b: { value: 2, split: 'test', examples: 5 },
+    });
+    await recordMetrics(directory, { b: { value: 3, split: 'test', examples: 5 } });
+    const { metrics } = await readManifest(directory);
+    expect([metrics.a.value, metrics.b.value]).toEqual([1, 3]);
+    await expect(readModel(directory)).resolves.toBeDefined();
+    expect(readdirSync(directory).filter((file) => file.startsWith('.'))).toEqual([]);
+  });
+});

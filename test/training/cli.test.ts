@@ -1,0 +1,143 @@
+import { spawn } from 'node:child_process';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { readManifest } from '@elbo/models';
+import { describe, expect, test } from 'vitest';
+import { temporaryDirectory } from '../support/temporary-directory.js';
+
+const cli = fileURLToPath(new URL('../../training/bin/elbo.js', import.meta.url));
+
+interface Finished {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+function elbo(
+  args: readonly string[],
+  onStderr: (text: string, stop: () => void) => void = () => {},
+): Promise<Finished> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, [cli, ...args], { env: { PATH: process.env.PATH } });
+    let stdout = '';
+    let stderr = '';
+    let stopped = false;
+    const stop = () => {
+      // A second Ctrl-C would end the process at once.
+      if (!stopped) child.kill('SIGINT');
+      stopped = true;
+    };
+    child.stdout.on('data', (chunk) => {
+      stdout += chunk;
+    });
+    child.stderr.on('data', (chunk) => {
+      stderr += chunk;
+      onStderr(stderr, stop);
+    });
+    child.on('error', reject).on('close', (code) => resolve({ code, stdout, stderr }));
+  });
+}
+
+const small = ['--preset', 'shapes-mlp', '--limit', '500', '--epochs', '2', '--threads', '1'];
+
+describe('elbo', () => {
+  test('train, inspect and evaluate: from nothing to a measured model, with JSON as the last line', async () => {
+    const out = temporaryDirectory();
+    const trained = await elbo(['train', ...small, '--name', 'cli-test', '--out', out, '--seed', '3', '--json']);
+    expect(trained.stderr).toMatch(/^epoch 1: −ELBO train [\d.]+, validation [\d.]+/);
+    expect(trained.stderr).not.toContain('\u001b');
+    expect(trained.code).toBe(0);
+    const result = JSON.parse(trained.stdout.trimEnd().split('\n').at(-1) ?? '');
+    expect(result).toMatchObject({ name: 'cli-test', version: '1', directory: join(out, 'cli-test', '1') });
+    expect(existsSync(join(result.directory, 'preview.png'))).toBe(true);
+    expect(readFileSync(join(result.directory, 'training-curves.svg'), 'utf8')).toMatch(/^<svg/);
+
+    const inspected = await elbo(['inspect', result.directory, '--json']);
+    const { manifest, graphs } = JSON.parse(inspected.stdout);
+    expect(manifest.training.seed).toBe(3);
+    expect(graphs.encoder.inputs).toEqual({ x: { dtype: 'float32', shape: ['N', 1, 32, 32] } });
+    const text = await elbo(['inspect', join(result.directory, 'decoder.onnx')]);
+    expect(text.stdout).toContain('x_mean float32 [N, 1, 32, 32]');
+
+    const evaluate = ['evaluate', result.directory, '--limit', '500', '--threads', '1', '--json'];
+    const evaluated = await elbo([...evaluate, '--metrics', 'elbo,active-units', '--record']);
+    expect(evaluated.code).toBe(0);
+    const { metrics } = JSON.parse(evaluated.stdout.trimEnd().split('\n').at(-1) ?? '');
+    // The number that training recorded comes out again from the exported files.
+    expect(metrics.test_negative_elbo.value).toBeCloseTo(result.metrics.test_negative_elbo.value, 4);
+    expect((await readManifest(result.directory)).metrics.test_active_units.value).toBe(
+      metrics.test_active_units.value,
+    );
+  });
+
+  test('a second run writes the next version', async () => {
+    const out = temporaryDirectory();
+    const args = ['train', ...small, '--out', out, '--json'];
+    const versions = [await elbo(args), await elbo(args)].map(
+      ({ stdout }) => JSON.parse(stdout.trimEnd().split('\n').at(-1) ?? '').version,
+    );
+    expect(versions).toEqual(['1', '2']);
+  });
+
+  test('SIGINT leaves a checkpoint that --resume continues', async () => {
+    const out = temporaryDirectory();
+    const args = ['train', ...small, '--epochs', '60', '--out', out];
+    const interrupted = await elbo(args, (stderr, stop) => {
+      if (stderr.includes('epoch 3:')) stop();
+    });
+    expect(interrupted.stderr).toContain('interrupted; the same command with --resume goes on from here');
+    expect(interrupted.code).toBe(130);
+    expect(existsSync(join(out, 'shapes', '1'))).toBe(false);
+    const resumed = await elbo([...args, '--resume']);
+    expect(resumed.code).toBe(0);
+    expect(resumed.stderr).not.toContain('epoch 1:');
+    expect(resumed.stderr).toContain('epoch 60:');
+  });
+
+  test.each([
+    [[], /Usage: elbo/],
+    [['bogus'], /unknown command 'bogus'/],
+    [['train'], /required option '--preset <name>' not specified/],
+    [['train', '--preset', 'nope'], /preset "nope" is not known; there are: mnist-mlp, shapes-mlp/],
+    [
+      ['train', '--preset', 'shapes-mlp', '--epochs', '0'],
+      /'--epochs <n>' argument '0' is invalid. expected a whole number from 1/,
+    ],
+    [['train', '--preset', 'shapes-mlp', '--seed', '-1'], /--seed/],
+    [['train', '--preset', 'shapes-mlp', '--limit', '1e99'], /--limit/],
+    [['train', '--preset', 'shapes-mlp', '--limit', '10'], /validation examples/],
+    [
+      ['train', '--preset', 'shapes-mlp', '--set', 'activation=sine'],
+      /activation must be equal to one of the allowed values/,
+    ],
+    [
+      ['train', '--preset', 'shapes-mlp', '--dataset', 'shape'],
+      /dataset is "shape"; expected one of .* did you mean shapes\?/,
+    ],
+    [['train', '--preset', 'shapes-mlp', '--name', 'A B'], /name must match pattern/],
+    [['train', '--preset', 'mnist-mlp', '--data-dir', '/nowhere'], /train-images-idx3-ubyte.gz/],
+    [['train', '--preset', 'shapes-mlp', '--engine', 'abacus'], /Allowed choices are onnxruntime/],
+    [['train', '--preset', 'shapes-mlp', '--resume', '--out', '/nowhere'], /no checkpoint to resume from/],
+    [['evaluate', '/nowhere'], /no such model version/],
+    [['evaluate', '/nowhere', '--metrics', 'elbo,beauty'], /expected some of elbo, nll, active-units/],
+    [['inspect', '/nowhere'], /no such model version/],
+  ])('%j: exit code 2 and a line that says what is wrong', async (args, message) => {
+    const { code, stderr, stdout } = await elbo(args);
+    expect(stderr).toMatch(message);
+    expect(code).toBe(2);
+    expect(stdout).toBe('');
+    expect(stderr).not.toMatch(/\n\s+at /);
+    if (args.length > 0) expect(stderr.trimEnd().split('\n')).toHaveLength(1);
+  });
+
+  test('inspect refuses a file that is not an ONNX model', async () => {
+    const path = join(temporaryDirectory(), 'fake.onnx');
+    for (const content of ['', 'hello', Buffer.alloc(1000, 0xff)]) {
+      writeFileSync(path, content);
+      const { code, stderr } = await elbo(['inspect', path]);
+      expect(stderr).toMatch(/^elbo: not an ONNX model: /);
+      expect(code).toBe(2);
+    }
+  });
+});

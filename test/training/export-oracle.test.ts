@@ -1,0 +1,117 @@
+import { readModel } from '@elbo/models';
+import { OnnxRuntimeEngine } from '@elbo/training/engines/onnxruntime';
+import { readTrainedModel } from '@elbo/training/evaluation/trained-model';
+import { checkParity, PARITY_LIMIT } from '@elbo/training/export/parity';
+import { float32 } from '@elbo/training/onnx/tensor';
+import { train } from '@elbo/training/train';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { suiteDirectory } from '../support/temporary-directory.js';
+import { barsDataset, tinyConfiguration } from './support/bars.js';
+import { crossEntropy, decode, encode, klToStandardNormal, sigmoid } from './support/reference-mlp.js';
+
+const configuration = tinyConfiguration({ epochs: 4, activation: 'relu' });
+const dataset = barsDataset();
+const engine = new OnnxRuntimeEngine(1);
+const store = suiteDirectory();
+const N = 5;
+const x = Float32Array.from(dataset.test.values.subarray(0, N * 36), (byte) => byte / 255);
+const rows = Array.from({ length: N }, (_, i) => Array.from(x.subarray(i * 36, (i + 1) * 36)));
+
+let directory: string;
+beforeAll(async () => {
+  const result = await train({ engine, configuration, dataset, store: store() });
+  if (result === undefined) throw new Error('the run stopped');
+  directory = result.directory;
+});
+
+/** Runs one exported graph on the test rows. */
+async function runGraph(role: 'encoder' | 'decoder' | 'scorer', feeds: Parameters<Program['run']>[0]) {
+  const program = await engine.load((await readModel(directory)).graphs[role]);
+  try {
+    return await program.run(feeds);
+  } finally {
+    await program.release();
+  }
+}
+type Program = Awaited<ReturnType<typeof engine.load>>;
+
+const input = float32(x, [N, 1, 6, 6]);
+
+describe('exported graphs against the formulas in float64', () => {
+  test('the encoder gives the posterior', async () => {
+    const { weights } = await readTrainedModel(directory);
+    const { mean, log_variance } = await runGraph('encoder', { x: input });
+    expect(mean.shape).toEqual([N, 3]);
+    for (const [i, row] of rows.entries()) {
+      const expected = encode(row, weights, 1, 10);
+      for (const [j, value] of expected.mean.entries()) expect(Number(mean.data[i * 3 + j])).toBeCloseTo(value, 5);
+      for (const [j, value] of expected.logVariance.entries()) {
+        expect(Number(log_variance.data[i * 3 + j])).toBeCloseTo(value, 5);
+      }
+    }
+  });
+
+  test('the decoder gives the expected value in data space', async () => {
+    const { weights } = await readTrainedModel(directory);
+    const z = [0.5, -1.25, 2, 0, 0, 0];
+    const { x_mean } = await runGraph('decoder', { z: float32(z, [2, 3]) });
+    expect(x_mean.shape).toEqual([2, 1, 6, 6]);
+    for (const i of [0, 1]) {
+      const expected = decode(z.slice(3 * i, 3 * i + 3), weights, 2).map(sigmoid);
+      for (const [j, value] of expected.entries()) expect(Number(x_mean.data[i * 36 + j])).toBeCloseTo(value, 5);
+    }
+  });
+
+  test("the scorer's reconstruction, KL and posterior scale are those of the posterior mean", async () => {
+    const { weights } = await readTrainedModel(directory);
+    const outputs = await runGraph('scorer', { x: input });
+    expect(outputs.error_map.shape).toEqual([N, 1, 6, 6]);
+    for (const [i, row] of rows.entries()) {
+      const posterior = encode(row, weights, 1, 10);
+      const logits = decode(posterior.mean, weights, 2);
+      const entropy = row.reduce(
+        (sum, p) => (p > 0 && p < 1 ? sum - p * Math.log(p) - (1 - p) * Math.log(1 - p) : sum),
+        0,
+      );
+      const deviance = crossEntropy(row, logits) - entropy;
+      const map = Array.from(outputs.error_map.data.subarray(i * 36, (i + 1) * 36), Number);
+      expect(Number(outputs.reconstruction.data[i])).toBeCloseTo(deviance, 3);
+      expect(map.reduce((sum, value) => sum + value, 0)).toBeCloseTo(deviance, 3);
+      expect(Math.min(...map)).toBeGreaterThanOrEqual(0);
+      expect(Number(outputs.kl.data[i])).toBeCloseTo(klToStandardNormal(posterior), 4);
+      const scale = Math.sqrt(posterior.logVariance.reduce((sum, v) => sum + Math.exp(v), 0));
+      expect(Number(outputs.posterior_scale.data[i])).toBeCloseTo(scale, 4);
+    }
+  });
+
+  test('a score does not depend on the other examples of its batch', async () => {
+    const together = await runGraph('scorer', { x: input });
+    for (let i = 0; i < N; i++) {
+      const alone = await runGraph('scorer', { x: float32(x.slice(i * 36, (i + 1) * 36), [1, 1, 6, 6]) });
+      expect(Number(alone.score.data[0])).toBeCloseTo(Number(together.score.data[i]), 4);
+    }
+  });
+});
+
+describe('the parity check', () => {
+  test('passes the exported files and refuses other weights, naming the output', async () => {
+    const { graphs } = await readModel(directory);
+    const { model, weights } = await readTrainedModel(directory);
+    const exported = {
+      encoder: await engine.load(graphs.encoder),
+      decoder: await engine.load(graphs.decoder),
+      scorer: await engine.load(graphs.scorer),
+    };
+    expect(await checkParity(engine, model, weights, exported, input)).toBeLessThanOrEqual(PARITY_LIMIT);
+
+    const changed = new Map([...weights].map(([name, values]) => [name, values.slice()]));
+    for (const [name, values] of changed) if (name === 'decoder.output.bias') values[7] += 1e-3;
+    await expect(checkParity(engine, model, changed, exported, input)).rejects.toThrow(
+      /x_mean of the exported graphs differs/,
+    );
+    for (const [name, values] of changed) if (name === 'decoder.output.bias') values[7] = Number.NaN;
+    await expect(checkParity(engine, model, changed, exported, input)).rejects.toThrow(
+      /differs from the trained graph by NaN/,
+    );
+  });
+});

@@ -1,0 +1,102 @@
+import { loadPreset, override, parseConfiguration, presetNames } from '@elbo/training/vae/configuration';
+import { klWeight, learningRate } from '@elbo/training/vae/schedules';
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+
+const preset = loadPreset('mnist-mlp');
+
+describe('configuration', () => {
+  test('every preset is complete and valid', () => {
+    expect(presetNames()).toContain('shapes-mlp');
+    for (const name of presetNames()) expect(parseConfiguration(loadPreset(name))).toBeDefined();
+  });
+
+  test('an unknown preset is refused with the known ones', () => {
+    expect(() => loadPreset('../mnist-mlp')).toThrow(
+      /preset "..\/mnist-mlp" is not known; there are: mnist-mlp, shapes-mlp/,
+    );
+  });
+
+  test.each([
+    ['batch_size', 0, /^batch_size must be >= 1/],
+    ['batch_size', 1.5, /^batch_size must be integer/],
+    ['likelihood', 'poisson', /^likelihood must be equal to one of the allowed values: bernoulli/],
+    ['seed', -1, /^seed must be >= 0/],
+    ['seed', 2 ** 32, /^seed must be <= 4294967295/],
+    ['name', '../escape', /^name must match pattern/],
+    ['encoder', { hidden: [] }, /^encoder.hidden must not have fewer than 1 items/],
+    ['latent_size', null, /^latent_size must be integer/],
+    ['surprise', 1, /^surprise is not a field of a configuration/],
+  ])('%s = %j is refused by name', (field, value, message) => {
+    expect(() => parseConfiguration({ ...preset, [field]: value })).toThrow(message);
+  });
+
+  test('a missing field is refused by name', () => {
+    const { optimiser: _, ...rest } = preset;
+    expect(() => parseConfiguration(rest)).toThrow(/optimiser/);
+    for (const json of [null, [], 'text', 3]) expect(() => parseConfiguration(json)).toThrow();
+  });
+
+  test('--set changes one field, nested ones too, and leaves the preset alone', () => {
+    const changed = override(preset, [
+      'batch_size=64',
+      'encoder.hidden=[5,6]',
+      'optimiser.learning_rate=0.5',
+      'name=other',
+    ]);
+    expect(changed).toMatchObject({
+      batch_size: 64,
+      encoder: { hidden: [5, 6] },
+      optimiser: { learning_rate: 0.5 },
+      name: 'other',
+    });
+    expect(preset.batch_size).toBe(128);
+  });
+
+  test.each([
+    'batch_size',
+    '=3',
+    'nope=1',
+    'encoder.nope=1',
+    'encoder.hidden.0.1=3',
+    '__proto__.x=1',
+    'constructor.name=x',
+  ])('--set %s is refused', (assignment) => {
+    expect(() => override(preset, [assignment])).toThrow(/--set .*: (expected key=value|no such field)/);
+  });
+});
+
+describe('schedules', () => {
+  test('the KL weight rises in a straight line to 1 and stays', () => {
+    const configuration = { ...preset, kl_warm_up_epochs: 10 };
+    expect(klWeight(configuration, 0, 100)).toBe(0);
+    expect(klWeight(configuration, 500, 100)).toBe(0.5);
+    expect(klWeight(configuration, 1000, 100)).toBe(1);
+    expect(klWeight(configuration, 5000, 100)).toBe(1);
+    expect(klWeight({ ...preset, kl_warm_up_epochs: 0 }, 0, 100)).toBe(1);
+  });
+
+  test('the cosine schedule falls from the learning rate to its final fraction without ever rising', () => {
+    const configuration = override(preset, [
+      'learning_rate_schedule.kind=cosine',
+      'learning_rate_schedule.final_fraction=0.1',
+    ]);
+    const rate = configuration.optimiser.learning_rate;
+    expect(learningRate(configuration, 0, 1000)).toBeCloseTo(rate, 12);
+    expect(learningRate(configuration, 999, 1000)).toBeCloseTo(0.1 * rate, 12);
+    fc.assert(
+      fc.property(fc.integer({ min: 0, max: 998 }), (step) => {
+        expect(learningRate(configuration, step + 1, 1000)).toBeLessThanOrEqual(
+          learningRate(configuration, step, 1000),
+        );
+      }),
+    );
+    expect(learningRate(configuration, 0, 1)).toBe(rate);
+  });
+
+  test('the constant schedule is constant', () => {
+    const configuration = override(preset, ['learning_rate_schedule.kind=constant']);
+    for (const step of [0, 17, 999])
+      expect(learningRate(configuration, step, 1000)).toBe(preset.optimiser.learning_rate);
+  });
+});
