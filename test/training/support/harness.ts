@@ -60,7 +60,10 @@ export function evaluate(
  * shows. The weights belong to the elements by their row-major position.
  */
 export function weightedSum(x: Tensor, weights: TensorData): Tensor {
-  return reduceSum(mul(x, x.graph.constant(weights)));
+  const weighted = mul(x, x.graph.constant(weights));
+  // Two sums: with one, a gradient of ReduceSum with the wrong sign would cancel itself in the cases of ReduceSum.
+  const axes = weighted.shape.map((_, axis) => axis);
+  return reduceSum(reduceSum(weighted, axes, true));
 }
 
 /** Weights of both signs, away from 0 and from each other, so that no two cancel. */

@@ -23,6 +23,9 @@ const vector = (min: number, max: number, maxLength = 3) =>
     kind: fc.constant('vector' as const),
     values: fc.array(fc.integer({ min, max }), { maxLength }),
   });
+const nonScalarShape = fc.array(fc.integer({ min: 1, max: 3 }), { minLength: 1, maxLength: 3 });
+const floatsOf = (shape: readonly number[]): RandomInput => ({ kind: 'value', dtype: 'float32', shape });
+const vectorOf = (values: readonly number[]): RandomInput => ({ kind: 'vector', values });
 const none = fc.constant({ kind: 'none' as const });
 
 const anyInput: fc.Arbitrary<RandomInput> = fc.oneof(
@@ -41,20 +44,66 @@ const SLOTS: Readonly<Record<string, readonly fc.Arbitrary<RandomInput>[]>> = {
   Gather: [value('float32', 'uint8'), value('int64', 'int32')],
   Gemm: [matrix, matrix, floats],
   MatMul: [matrix, matrix],
-  Reshape: [floats, vector(-1, 9)],
   Expand: [floats, vector(1, 3)],
   Unsqueeze: [floats, axes],
-  Squeeze: [floats, axes],
-  Slice: [floats, vector(0, 1, 2), vector(1, 3, 2), axes],
-  Pad: [floats, vector(-1, 2, 6)],
-  Concat: [floats, floats],
+};
+/** Where one input decides what fits beside it. */
+const FITTING: Readonly<Record<string, fc.Arbitrary<RandomInput[]>>> = {
+  Slice: nonScalarShape.chain((shape) =>
+    fc
+      .shuffledSubarray(
+        shape.map((_, axis) => axis),
+        { minLength: 1 },
+      )
+      .chain((axes) =>
+        fc.tuple(
+          fc.constant(axes),
+          fc.array(fc.tuple(fc.nat(2), fc.integer({ min: 1, max: 3 }), fc.boolean()), {
+            minLength: axes.length,
+            maxLength: axes.length,
+          }),
+        ),
+      )
+      .map(([axes, ranges]) => [
+        floatsOf(shape),
+        vectorOf(ranges.map(([start]) => start)),
+        vectorOf(ranges.map(([, end]) => end)),
+        vectorOf(axes.map((axis, i) => (ranges[i]?.[2] ? axis - shape.length : axis))),
+      ]),
+  ),
+  Squeeze: nonScalarShape.map((shape) => {
+    const ones = shape.flatMap((length, axis) => (length === 1 ? [axis] : []));
+    return [floatsOf(shape), vectorOf(ones.map((axis, i) => (i % 2 === 0 ? axis : axis - shape.length)))];
+  }),
+  Reshape: fc.tuple(nonScalarShape, fc.nat(4)).map(([shape, kind]) => {
+    const [first = 1, ...rest] = shape.toReversed();
+    return [floatsOf(shape), vectorOf([[first, ...rest], [-1], [0, -1], [-1, first], [first, 1, -1]][kind] ?? [])];
+  }),
+  Pad: nonScalarShape.chain((shape) =>
+    fc
+      .array(fc.nat(2), { minLength: 2 * shape.length, maxLength: 2 * shape.length })
+      .map((amounts) => [floatsOf(shape), vectorOf(amounts)]),
+  ),
+  Concat: fc
+    .tuple(nonScalarShape, fc.array(fc.tuple(fc.nat(2), fc.integer({ min: 1, max: 3 })), { maxLength: 2 }))
+    .map(([shape, changes]) => [
+      floatsOf(shape),
+      ...changes.map(([axis, length]) => floatsOf(shape.map((old, other) => (other === axis ? length : old)))),
+    ]),
 };
 const ATTRIBUTES: Readonly<Record<string, fc.Arbitrary<Attributes>>> = {
   Cast: fc.record({ to: fc.constantFrom(1, 2, 6, 7, 9).map(int) }),
   Flatten: fc.record({ axis: fc.integer({ min: -3, max: 3 }).map(int) }),
   Gather: fc.record({ axis: fc.integer({ min: -3, max: 2 }).map(int) }),
   Concat: fc.record({ axis: fc.integer({ min: -3, max: 2 }).map(int) }),
-  Transpose: fc.record({ perm: fc.array(fc.integer({ min: -3, max: 3 }), { maxLength: 3 }).map(ints) }),
+  Transpose: fc.record({
+    perm: fc
+      .oneof(
+        { weight: 4, arbitrary: fc.constantFrom([], [0], [1, 0], [0, 1], [2, 0, 1], [1, 2, 0]) },
+        { weight: 1, arbitrary: fc.array(fc.integer({ min: -3, max: 3 }), { maxLength: 3 }) },
+      )
+      .map(ints),
+  }),
   Gemm: fc.record({
     transA: fc.integer({ min: 0, max: 1 }).map(int),
     transB: fc.integer({ min: 0, max: 1 }).map(int),
@@ -67,9 +116,9 @@ const BINARY = /^(Add|Sub|Mul|Div|Min|Max|Pow|Greater|GreaterOrEqual|Less|LessOr
 export function randomCall(operator: string): fc.Arbitrary<RandomCall> {
   const isReduction = operator.startsWith('Reduce');
   const slots = SLOTS[operator] ?? (isReduction ? [floats, axes] : BINARY.test(operator) ? [floats, floats] : [floats]);
-  const right = fc.tuple(...slots);
+  const right = FITTING[operator] ?? fc.tuple(...slots);
   const wrong = fc
-    .tuple(right, fc.nat(slots.length), anyInput)
+    .tuple(right, fc.nat(4), anyInput)
     .map(([inputs, at, input]) => [...inputs.slice(0, at), input, ...inputs.slice(at + 1)]);
   // Whether indices lie inside an axis shows only when the graph runs.
   const isRuntimeMatter = (inputs: readonly RandomInput[]) =>
