@@ -1,0 +1,124 @@
+import type { Socket } from 'node:net';
+import accepts from '@fastify/accepts';
+import { type FastifyBaseLogger, type FastifyInstance, fastify, LogController } from 'fastify';
+import type { InferenceService } from './inference/service.js';
+import { content } from './plugins/content.js';
+import { errors, sendProblem } from './plugins/errors.js';
+import { openapi } from './plugins/openapi.js';
+import { shutdown } from './plugins/shutdown.js';
+import { validation } from './plugins/validation.js';
+import { type ProblemCode, problemErrorOf, rawProblemResponse } from './problems.js';
+import { anomalyScoreRoutes } from './routes/anomaly-score.js';
+import { decodeRoute } from './routes/decode.js';
+import { encodeRoute } from './routes/encode.js';
+import { healthRoutes } from './routes/health.js';
+import { modelRoutes } from './routes/models.js';
+import { reconstructRoute } from './routes/reconstruct.js';
+import { sampleRoute } from './routes/sample.js';
+import { ProblemSchema } from './schemas/common.js';
+import {
+  DecodeAnswer,
+  EncodeAnswer,
+  InputsBody,
+  LatentsBody,
+  SampleAnswer,
+  SampleBody,
+  ScoreAnswer,
+} from './schemas/inference.js';
+import { ModelDetails, ModelList, ModelSummary } from './schemas/models.js';
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    service: InferenceService;
+  }
+}
+
+export interface AppOptions {
+  readonly service: InferenceService;
+  /** Bytes of one body at most. */
+  readonly bodyLimit: number;
+  readonly logger?: FastifyBaseLogger;
+}
+
+/** Bytes of request line and headers: a query of 32 KiB and ordinary headers fit. */
+const MAX_HEADER_BYTES = 48 * 1024;
+
+const REQUEST_TIMEOUT_MS = 60_000;
+const IDLE_TIMEOUT_MS = 120_000;
+
+/** The service over HTTP. It doesn't close the service that it is given. */
+export async function buildApp({ service, bodyLimit, logger }: AppOptions): Promise<FastifyInstance> {
+  const app = fastify({
+    ...(logger === undefined ? {} : { loggerInstance: logger }),
+    logController: new LogController({ disableRequestLogging: true }),
+    bodyLimit,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    connectionTimeout: IDLE_TIMEOUT_MS,
+    // `shutdown` refuses with a problem document instead.
+    return503OnClosing: false,
+    http: { maxHeaderSize: MAX_HEADER_BYTES },
+    routerOptions: { maxParamLength: MAX_HEADER_BYTES },
+    clientErrorHandler: answerClientError,
+    frameworkErrors: (error, _request, reply) => {
+      void sendProblem(reply, problemErrorOf(error, bodyLimit));
+    },
+  });
+  app.decorate('service', service);
+  for (const schema of [
+    ProblemSchema,
+    InputsBody,
+    LatentsBody,
+    SampleBody,
+    EncodeAnswer,
+    DecodeAnswer,
+    SampleAnswer,
+    ScoreAnswer,
+    ModelSummary,
+    ModelList,
+    ModelDetails,
+  ]) {
+    app.addSchema(schema);
+  }
+  await app.register(errors, { bodyLimit });
+  await app.register(shutdown);
+  await app.register(validation);
+  await app.register(content);
+  await app.register(accepts);
+  await app.register(openapi);
+  for (const routes of [
+    encodeRoute,
+    decodeRoute,
+    sampleRoute,
+    reconstructRoute,
+    anomalyScoreRoutes,
+    modelRoutes,
+    healthRoutes,
+  ]) {
+    await app.register(routes);
+  }
+  return app;
+}
+
+/** @see https://nodejs.org/api/http.html#event-clienterror */
+function answerClientError(error: Error & { code?: string }, socket: Socket): void {
+  if (!socket.writable || error.code === 'ECONNRESET') {
+    socket.destroy();
+    return;
+  }
+  const [code, detail] = clientProblem(error);
+  socket.end(rawProblemResponse(code, detail), () => socket.destroy());
+}
+
+function clientProblem(error: Error & { code?: string }): [ProblemCode, string] {
+  switch (error.code) {
+    case 'HPE_HEADER_OVERFLOW':
+      return [
+        'HEADERS_TOO_LARGE',
+        `the request line and headers have more than the limit of ${MAX_HEADER_BYTES} bytes; larger inputs go in the body of a POST`,
+      ];
+    case 'ERR_HTTP_REQUEST_TIMEOUT':
+      return ['REQUEST_TIMEOUT', `the request did not arrive within ${REQUEST_TIMEOUT_MS / 1000} seconds`];
+    default:
+      return ['INVALID_HTTP', error.message];
+  }
+}

@@ -1,0 +1,13 @@
+/** What can be wrong with a caller's bytes. */
+export type CodecErrorCode = 'INVALID_INPUT' | 'INVALID_IMAGE' | 'IMAGE_TOO_LARGE';
+
+/** Bytes or numbers that are not what they should be; the message names the field and what was expected there. */
+export class CodecError extends Error {
+  override readonly name = 'CodecError';
+  readonly code: CodecErrorCode;
+
+  constructor(code: CodecErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+}

@@ -1,0 +1,174 @@
+import { type GraphRole, itemSize, type LoadedModel, type Manifest } from '@elbo/models';
+import { InferenceError } from './errors.js';
+import type { GraphDescription, OutputTensor, TensorDescription } from './onnxruntime.js';
+import type { GraphCall } from './scheduler.js';
+
+/** A call of one graph of one model version. */
+export interface ModelCall extends GraphCall {
+  readonly model: string;
+  readonly role: GraphRole;
+  readonly input: string;
+  readonly rowShape: readonly number[];
+  readonly outputs: readonly string[];
+}
+
+/** A model version that can be served: its graphs, how to call them, and what its scores are held against. */
+export interface ServedModel {
+  /** `name/version` */
+  readonly key: string;
+  readonly manifest: Manifest;
+  readonly itemSize: number;
+  readonly latentSize: number;
+  /** Held-out scores, ascending. */
+  readonly calibrationScores: Float32Array;
+  /** Shared memory: each worker loads from it, one that replaces a lost worker too, so no changed file can come in. */
+  readonly graphs: Readonly<Record<GraphRole, Uint8Array>>;
+  readonly calls: Readonly<Record<'encode' | 'decode' | 'score' | 'scoreWithMap', ModelCall>>;
+}
+
+/**
+ * @throws {InferenceError} MODEL_REFUSED for what the manifest asks and this server can't do
+ */
+export function servedModel({ manifest, graphs, calibrationScores, directory }: LoadedModel): ServedModel {
+  const key = `${manifest.name}/${manifest.version}`;
+  if (!directory.replaceAll('\\', '/').endsWith(`/${key}`)) {
+    throw refused(`manifest.json says that this is ${key}; the directory must have that name`);
+  }
+  if (manifest.prior.kind !== 'standard-normal') {
+    throw refused(`manifest.json: prior.kind is ${manifest.prior.kind}; this server samples from standard-normal only`);
+  }
+  const call = (
+    role: GraphRole,
+    input: string,
+    rowShape: readonly number[],
+    outputs: readonly string[],
+  ): ModelCall => ({
+    key: [key, role, ...outputs].join(' '),
+    model: key,
+    role,
+    input,
+    rowShape,
+    rowSize: rowShape.reduce((product, dimension) => product * dimension, 1),
+    outputs,
+  });
+  const { shape } = manifest.input;
+  const scores = ['score', ...manifest.scorer.components];
+  return {
+    key,
+    manifest,
+    itemSize: itemSize(manifest.input),
+    latentSize: manifest.latent.size,
+    calibrationScores,
+    graphs: { encoder: shared(graphs.encoder), decoder: shared(graphs.decoder), scorer: shared(graphs.scorer) },
+    calls: {
+      encode: call('encoder', 'x', shape, ['mean', 'log_variance']),
+      decode: call('decoder', 'z', [manifest.latent.size], ['x_mean']),
+      score: call('scorer', 'x', shape, scores),
+      scoreWithMap: call('scorer', 'x', shape, [...scores, 'error_map']),
+    },
+  };
+}
+
+/** Shape of one row of every output that the contract of the graphs names. */
+function outputShapes(model: ServedModel, role: GraphRole): ReadonlyMap<string, readonly number[]> {
+  const { input, scorer } = model.manifest;
+  switch (role) {
+    case 'encoder':
+      return new Map([
+        ['mean', [model.latentSize]],
+        ['log_variance', [model.latentSize]],
+      ]);
+    case 'decoder':
+      return new Map([['x_mean', input.shape]]);
+    case 'scorer':
+      return new Map<string, readonly number[]>([
+        ...['score', ...scorer.components].map((name): [string, readonly number[]] => [name, []]),
+        ['error_map', input.shape],
+      ]);
+  }
+}
+
+/**
+ * Holds what ONNX Runtime says of the graphs against what the manifest says.
+ * @throws {InferenceError} MODEL_REFUSED, naming the file, the tensor and both shapes
+ */
+export function checkDescriptions(model: ServedModel, graphs: Readonly<Record<GraphRole, GraphDescription>>): void {
+  for (const call of Object.values(model.calls)) {
+    const { inputs, outputs } = graphs[call.role];
+    if (inputs.length !== 1) {
+      throw refused(`${call.role}.onnx has the inputs ${names(inputs)}; expected ${call.input} alone`);
+    }
+    checkTensor(call.role, 'input', inputs, call.input, call.rowShape);
+    for (const [name, shape] of outputShapes(model, call.role)) {
+      checkTensor(call.role, 'output', outputs, name, shape);
+    }
+  }
+}
+
+function checkTensor(
+  role: GraphRole,
+  kind: 'input' | 'output',
+  tensors: readonly TensorDescription[],
+  name: string,
+  row: readonly number[],
+): void {
+  const expected = `float32 [N${row.map((dimension) => `, ${dimension}`).join('')}]`;
+  const tensor = tensors.find((candidate) => candidate.name === name);
+  if (tensor === undefined) {
+    throw refused(`${role}.onnx has no ${kind} ${name} (${expected}), only ${names(tensors)}`);
+  }
+  // An output's shape may be unknown in part before a run; the warm-up run settles those.
+  const [batch, ...dimensions] = tensor.shape;
+  const fits =
+    tensor.type === 'float32' &&
+    tensor.shape.length === row.length + 1 &&
+    typeof batch === 'string' &&
+    dimensions.every((dimension, i) => dimension === row[i] || (kind === 'output' && typeof dimension === 'string'));
+  if (!fits) {
+    throw refused(
+      `${role}.onnx: ${kind} ${name} is ${tensor.type} [${tensor.shape.join(', ')}]; the manifest asks for ${expected}`,
+    );
+  }
+}
+
+/**
+ * Holds the outputs of a warm-up run against the manifest.
+ * @throws {InferenceError} MODEL_REFUSED, naming the file and the output
+ */
+export function checkOutputs(
+  model: ServedModel,
+  call: ModelCall,
+  rows: number,
+  outputs: Readonly<Record<string, OutputTensor>>,
+): void {
+  const shapes = outputShapes(model, call.role);
+  for (const [name, { data, dims }] of Object.entries(outputs)) {
+    const expected = [rows, ...(shapes.get(name) ?? [])];
+    if (dims.join() !== expected.join()) {
+      throw refused(`${call.role}.onnx: ${name} has shape [${dims}] for ${rows} rows; expected [${expected}]`);
+    }
+    if (!data.every(Number.isFinite)) {
+      throw refused(`${call.role}.onnx: ${name} has numbers that are not finite for the warm-up input`);
+    }
+  }
+}
+
+/** Rows to warm a call up with: the middle of what it accepts. */
+export function warmUpInput(model: ServedModel, call: ModelCall, rows: number): Float32Array {
+  const [low, high] = model.manifest.input.value_range;
+  return new Float32Array(rows * call.rowSize).fill(call.role === 'decoder' ? 0 : (low + high) / 2);
+}
+
+function names(tensors: readonly TensorDescription[]): string {
+  return tensors.map(({ name }) => name).join(', ');
+}
+
+function refused(message: string): InferenceError {
+  return new InferenceError('MODEL_REFUSED', message);
+}
+
+function shared(bytes: Uint8Array): Uint8Array {
+  const copy = new Uint8Array(new SharedArrayBuffer(bytes.byteLength));
+  copy.set(bytes);
+  return copy;
+}

@@ -1,0 +1,195 @@
+import { conformalPValue, conformalThreshold, RandomSource } from '@elbo/models';
+import { InferenceError } from './errors.js';
+import type { Log } from './log.js';
+import type { ModelCall, ServedModel } from './model.js';
+import { type PoolOptions, WorkerPool } from './pool.js';
+import type { Provider } from './provider.js';
+import { paddedRows } from './provider.js';
+import { ModelRegistry } from './registry.js';
+import { type Outputs, Scheduler } from './scheduler.js';
+
+export interface ServiceOptions extends PoolOptions {
+  readonly modelsDirectory: string;
+  readonly defaultModel: string | undefined;
+  readonly maxQueue: number;
+}
+
+/** Parameters of q(z|x), each N x Z. */
+export interface Encoding {
+  readonly mean: Float32Array;
+  readonly logVariance: Float32Array;
+}
+
+export interface Score {
+  readonly score: number;
+  readonly pValue: number;
+  readonly isAnomaly: boolean;
+  readonly components: Readonly<Record<string, number>>;
+}
+
+export interface Scoring {
+  readonly falsePositiveRate: number;
+  readonly threshold: number;
+  readonly scores: readonly Score[];
+  /** N x input shape, nats; empty where it wasn't asked for. */
+  readonly errorMap: Float32Array;
+}
+
+export interface ServiceStatus {
+  readonly notReady: string | undefined;
+  readonly provider: Provider;
+  readonly providerNote: string | undefined;
+  readonly workersAlive: number;
+  readonly workers: number;
+}
+
+/**
+ * The models, the workers and what can be asked of them. Every method takes the memory of the tensors it is given, and
+ * throws {InferenceError} OVERLOADED-like errors as the scheduler does; a `signal` drops work that nobody waits for.
+ */
+export class InferenceService {
+  readonly registry: ModelRegistry;
+  readonly pool: WorkerPool;
+  #scheduler: Scheduler<ModelCall>;
+  #workers: number;
+
+  private constructor(registry: ModelRegistry, pool: WorkerPool, scheduler: Scheduler<ModelCall>, workers: number) {
+    this.registry = registry;
+    this.pool = pool;
+    this.#scheduler = scheduler;
+    this.#workers = workers;
+  }
+
+  /**
+   * Starts the workers, loads every model of the store and warms them up.
+   * @throws {InferenceError} PROVIDER_UNAVAILABLE
+   */
+  static async start(options: ServiceOptions, log: Log): Promise<InferenceService> {
+    const pool = await WorkerPool.start(options, log);
+    if (pool.providerNote !== undefined) log.warn(`running on the ${pool.provider}: ${pool.providerNote}`);
+    const registry = await ModelRegistry.load(options.modelsDirectory, pool, options.defaultModel, log);
+    const scheduler = new Scheduler<ModelCall>({
+      maxBatch: options.maxBatch,
+      maxItems: options.maxQueue,
+      padRows: (rows) => paddedRows(pool.provider, rows),
+    });
+    pool.serve(scheduler);
+    return new InferenceService(registry, pool, scheduler, options.workers);
+  }
+
+  get status(): ServiceStatus {
+    return {
+      notReady: this.pool.alive === 0 ? 'no inference worker is alive' : this.registry.notReady,
+      provider: this.pool.provider,
+      providerNote: this.pool.providerNote,
+      workersAlive: this.pool.alive,
+      workers: this.#workers,
+    };
+  }
+
+  /**
+   * Counts `items` against the queue limit while `work` runs.
+   * @throws {InferenceError} OVERLOADED, TOO_MANY_ITEMS
+   */
+  admit<T>(items: number, work: () => Promise<T>): Promise<T> {
+    return this.#scheduler.admit(items, work);
+  }
+
+  /** @param items N x input shape */
+  async encode(model: ServedModel, items: Float32Array, signal?: AbortSignal): Promise<Encoding> {
+    const outputs = await this.#scheduler.submit(model.calls.encode, items, signal);
+    return {
+      mean: finite(outputs, 'mean', model.latentSize),
+      logVariance: finite(outputs, 'log_variance', model.latentSize),
+    };
+  }
+
+  /**
+   * @param latents N x Z
+   * @returns N x input shape
+   */
+  async decode(model: ServedModel, latents: Float32Array, signal?: AbortSignal): Promise<Float32Array> {
+    return finite(await this.#scheduler.submit(model.calls.decode, latents, signal), 'x_mean', model.itemSize);
+  }
+
+  /** Decodes the posterior means of the items. */
+  async reconstruct(model: ServedModel, items: Float32Array, signal?: AbortSignal): Promise<Float32Array> {
+    const { mean } = await this.encode(model, items, signal);
+    return this.decode(model, mean, signal);
+  }
+
+  /**
+   * @param items N x input shape
+   * @param falsePositiveRate of the threshold; the model's default where unset
+   * @throws {InferenceError} RATE_NOT_STATED where the calibration set is too small for that rate
+   */
+  async score(
+    model: ServedModel,
+    items: Float32Array,
+    options: {
+      readonly falsePositiveRate?: number | undefined;
+      readonly errorMap?: boolean;
+      readonly signal?: AbortSignal;
+    },
+  ): Promise<Scoring> {
+    const { manifest, calibrationScores } = model;
+    const falsePositiveRate = options.falsePositiveRate ?? manifest.calibration.default_false_positive_rate;
+    const threshold = thresholdAt(model, falsePositiveRate);
+    const call = options.errorMap === true ? model.calls.scoreWithMap : model.calls.score;
+    const outputs = await this.#scheduler.submit(call, items, options.signal);
+    const components = manifest.scorer.components.map((name) => ({ name, values: finite(outputs, name, 1) }));
+    return {
+      falsePositiveRate,
+      threshold,
+      scores: Array.from(finite(outputs, 'score', 1), (score, i) => ({
+        score,
+        pValue: conformalPValue(calibrationScores, score),
+        isAnomaly: score > threshold,
+        components: Object.fromEntries(components.map(({ name, values }) => [name, values[i] ?? 0])),
+      })),
+      errorMap: options.errorMap === true ? finite(outputs, 'error_map', model.itemSize) : new Float32Array(0),
+    };
+  }
+
+  async close(): Promise<void> {
+    await this.pool.close();
+  }
+}
+
+/**
+ * `count` draws from the prior N(0, temperature² I), count x Z; the first ones don't depend on how many are drawn.
+ * @param seed an integer from 0 to 2^32 - 1
+ */
+export function drawLatents(model: ServedModel, count: number, seed: number, temperature: number): Float32Array {
+  const latents = new RandomSource(seed).fillNormal(new Float32Array(count * model.latentSize));
+  return latents.map((value) => value * temperature);
+}
+
+/** One draw from each posterior: mean + exp(log_variance / 2) * noise, N x Z. */
+export function drawPosterior({ mean, logVariance }: Encoding, seed: number): Float32Array {
+  const noise = new RandomSource(seed).fillNormal(new Float32Array(mean.length));
+  return noise.map((value, i) => (mean[i] ?? 0) + Math.exp((logVariance[i] ?? 0) / 2) * value);
+}
+
+function thresholdAt({ manifest, calibrationScores }: ServedModel, rate: number): number {
+  const stated = manifest.calibration.thresholds.find((entry) => entry.false_positive_rate === rate);
+  if (stated !== undefined) return stated.threshold;
+  try {
+    return conformalThreshold(calibrationScores, rate);
+  } catch (error) {
+    throw new InferenceError('RATE_NOT_STATED', (error as Error).message, { cause: error });
+  }
+}
+
+function finite(outputs: Outputs, name: string, width: number): Float32Array {
+  const data = outputs[name];
+  if (data === undefined) throw new InferenceError('RUN_FAILED', `the graph gave no ${name}`);
+  const bad = data.findIndex((value) => !Number.isFinite(value));
+  if (bad !== -1) {
+    throw new InferenceError(
+      'OUTPUT_NOT_FINITE',
+      `the model's ${name} for item ${Math.floor(bad / width)} is not a finite number; its input is too extreme for the model`,
+    );
+  }
+  return data;
+}

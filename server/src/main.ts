@@ -1,0 +1,63 @@
+import { pino } from 'pino';
+import { buildApp } from './app.js';
+import { ConfigurationError, readConfiguration } from './configuration.js';
+import { InferenceError } from './inference/errors.js';
+import { InferenceService } from './inference/service.js';
+
+/** Time that accepted requests have to finish after a signal. */
+const GRACE_MS = 25_000;
+
+async function main(): Promise<void> {
+  const { configuration, warnings } = readConfiguration(process.env);
+  const log = pino({ level: configuration.logLevel, base: null, timestamp: pino.stdTimeFunctions.isoTime });
+  for (const warning of warnings) log.warn(warning);
+
+  const service = await InferenceService.start(configuration, log);
+  const app = await buildApp({ service, bodyLimit: configuration.bodyLimit, logger: log });
+
+  let stopping = false;
+  const stop = async (signal: NodeJS.Signals): Promise<void> => {
+    if (stopping) process.exit(1);
+    stopping = true;
+    log.info(`${signal}: finishing what was accepted`);
+    setTimeout(() => {
+      log.error(`requests were still running after ${GRACE_MS / 1000} seconds`);
+      process.exit(1);
+    }, GRACE_MS).unref();
+    await app.close();
+    await service.close();
+    log.info('stopped');
+    process.exit(0);
+  };
+  process.on('SIGTERM', stop);
+  process.on('SIGINT', stop);
+
+  // Fastify writes a line for each address; ours below says it once.
+  log.level = 'silent';
+  const address = await app.listen({ host: configuration.host, port: configuration.port });
+  log.level = configuration.logLevel;
+  const { provider, workers, notReady } = service.status;
+  log.info(
+    {
+      address,
+      models: service.registry.list().map(({ key }) => key),
+      default_model: service.registry.defaultModel,
+      provider,
+      workers,
+      threads: configuration.threads,
+    },
+    `serving at ${address}`,
+  );
+  if (notReady !== undefined) log.error(`not ready: ${notReady}`);
+}
+
+try {
+  await main();
+} catch (error) {
+  // A mistake of the operator's is one line; anything else is ours and keeps its stack.
+  const { code, message, stack } = error as NodeJS.ErrnoException;
+  const expected =
+    error instanceof ConfigurationError || error instanceof InferenceError || /^E[A-Z]+$/.test(code ?? '');
+  process.stderr.write(`elbo: ${expected ? message : stack}\n`);
+  process.exit(error instanceof ConfigurationError ? 2 : 1);
+}

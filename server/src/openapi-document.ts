@@ -1,0 +1,11 @@
+import { buildApp } from './app.js';
+import type { InferenceService } from './inference/service.js';
+
+/** The description of the routes as it stands in openapi/openapi.json. No model is needed: routes don't depend on any. */
+export async function openApiDocument(): Promise<string> {
+  const app = await buildApp({ service: {} as InferenceService, bodyLimit: 1 << 24 });
+  await app.ready();
+  const document = app.swagger();
+  await app.close();
+  return `${JSON.stringify(document, null, 2)}\n`;
+}

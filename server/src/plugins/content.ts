@@ -1,0 +1,59 @@
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import fp from 'fastify-plugin';
+import { parse as parseJson } from 'secure-json-parse';
+import { IMAGE_TYPES } from '../codecs/items.js';
+import { ProblemError } from '../problems.js';
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** The body may be left out. */
+    optionalBody?: boolean;
+  }
+}
+
+/** Reads bodies, and refuses those that a route has no schema for before a byte of them is read. */
+export const content = fp(async (app: FastifyInstance) => {
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser<string>('application/json', { parseAs: 'string' }, (_request, body, done) => {
+    try {
+      done(null, body === '' ? {} : parseJson(body));
+    } catch (error) {
+      done(error as Error);
+    }
+  });
+  app.addContentTypeParser<Buffer>(
+    ['application/octet-stream', ...IMAGE_TYPES],
+    { parseAs: 'buffer' },
+    (_request, body, done) => done(null, body),
+  );
+
+  app.addHook('onRequest', async (request) => {
+    const accepted = acceptedTypes(request);
+    if (accepted.length === 0) return;
+    const { headers } = request.raw;
+    const empty = headers['transfer-encoding'] === undefined && Number(headers['content-length'] ?? 0) === 0;
+    if (empty && request.routeOptions.config.optionalBody === true) {
+      // `curl -d ''` sends a form type for no body at all.
+      delete headers['content-type'];
+      return;
+    }
+    const type = contentTypeOf(request);
+    if (!accepted.includes(type)) {
+      const given = type === '' ? 'the request has no content-type' : `the body is ${type}`;
+      throw new ProblemError('UNSUPPORTED_MEDIA_TYPE', `${given}; expected one of ${accepted.join(', ')}`, {
+        accept: accepted.join(', '),
+      });
+    }
+  });
+});
+
+/** The body's media type in lower case, without parameters; empty where there is none. */
+export function contentTypeOf(request: FastifyRequest): string {
+  const [type = ''] = (request.headers['content-type'] ?? '').split(';');
+  return type.trim().toLowerCase();
+}
+
+function acceptedTypes(request: FastifyRequest): string[] {
+  const body = request.routeOptions.schema?.body as { content?: Record<string, unknown> } | undefined;
+  return Object.keys(body?.content ?? {});
+}

@@ -1,0 +1,62 @@
+import { readFileSync } from 'node:fs';
+import swagger from '@fastify/swagger';
+import swaggerUi from '@fastify/swagger-ui';
+import type { FastifyInstance } from 'fastify';
+import fp from 'fastify-plugin';
+
+const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
+  version: string;
+};
+
+/** Describes the routes registered after it: `/openapi.json`, and a page to try them on at `/docs`. */
+export const openapi = fp(async (app: FastifyInstance) => {
+  const optionalBodies = new Set<string>();
+  app.addHook('onRoute', ({ url, config }) => {
+    if (config?.optionalBody === true) optionalBodies.add(url);
+  });
+  await app.register(swagger, {
+    convertConstToEnum: false,
+    openapi: {
+      openapi: '3.1.0',
+      info: {
+        title: 'Elbo',
+        version,
+        description: 'Variational autoencoders as a service: embeddings, synthetic samples and anomaly scores.',
+        license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
+      },
+      servers: [{ url: '/' }],
+      tags: [
+        { name: 'inference', description: 'Run a model' },
+        { name: 'models', description: 'What is loaded' },
+        { name: 'health', description: 'For orchestrators' },
+      ],
+    },
+    refResolver: {
+      buildLocalReference: (json, _baseUri, _fragment, i) => (typeof json.$id === 'string' ? json.$id : `schema${i}`),
+    },
+    transformObject: (document) => {
+      if (!('openapiObject' in document)) return document.swaggerObject;
+      const { openapiObject } = document;
+      for (const path of optionalBodies) {
+        // The generator marks every body as required.
+        const body = openapiObject.paths?.[path]?.post?.requestBody;
+        if (body !== undefined && 'required' in body) body.required = false;
+      }
+      return withPrefixItems(openapiObject) as typeof openapiObject;
+    },
+  });
+  await app.register(swaggerUi, { routePrefix: '/docs', staticCSP: true });
+  app.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger());
+  app.get('/', { schema: { hide: true } }, async (_request, reply) => reply.redirect('/docs'));
+});
+
+/** TypeBox writes tuples as JSON Schema drafts up to 2019-09 do; OpenAPI 3.1 takes 2020-12, where `items` is no list. */
+function withPrefixItems(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(withPrefixItems);
+  if (typeof value !== 'object' || value === null) return value;
+  const object: Record<string, unknown> = {};
+  for (const [key, inner] of Object.entries(value)) object[key] = withPrefixItems(inner);
+  if (!Array.isArray(object.items)) return object;
+  const { items, additionalItems, ...others } = object;
+  return { ...others, prefixItems: items, items: additionalItems ?? true };
+}

@@ -1,0 +1,54 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
+import { Type } from 'typebox';
+import type { ServedModel } from '../inference/model.js';
+import { MODEL_PARAMETERS, problems } from '../schemas/common.js';
+
+export const modelRoutes: FastifyPluginAsyncTypebox = async (app) => {
+  app.get(
+    '/models',
+    {
+      schema: {
+        operationId: 'listModels',
+        tags: ['models'],
+        summary: 'Every loaded version of every model',
+        querystring: Type.Object({}, { additionalProperties: false }),
+        response: {
+          200: { description: 'What is loaded', content: { 'application/json': { schema: { $ref: 'ModelList#' } } } },
+          ...problems('INVALID_REQUEST'),
+        },
+      },
+    },
+    async () => ({ models: app.service.registry.list().map(summary) }),
+  );
+
+  app.get(
+    '/models/:name',
+    {
+      schema: {
+        operationId: 'getModel',
+        tags: ['models'],
+        summary: 'One model: shapes, latent structure, calibration, metrics, training record',
+        params: Type.Object({ name: Type.String({ description: 'Name of a loaded model' }) }),
+        querystring: Type.Object({ version: MODEL_PARAMETERS.version }, { additionalProperties: false }),
+        response: {
+          200: { description: 'The model', content: { 'application/json': { schema: { $ref: 'ModelDetails#' } } } },
+          ...problems('INVALID_REQUEST', 'MODEL_NOT_FOUND'),
+        },
+      },
+    },
+    async (request) => {
+      const { registry } = app.service;
+      const model = registry.get(request.params.name, request.query.version);
+      const { likelihood, prior, scorer, calibration, training } = model.manifest;
+      const versions = registry.versions(request.params.name).map(({ manifest }) => manifest.version);
+      return { ...summary(model), versions, likelihood, prior, scorer, calibration, training };
+    },
+  );
+
+  function summary(model: ServedModel): Record<string, unknown> {
+    const { name, version, description, family, input, latent, metrics } = model.manifest;
+    const { registry } = app.service;
+    const isDefault = name === registry.defaultModel && model === registry.versions(name).at(-1);
+    return { name, version, is_default: isDefault, description, family, input, latent, metrics };
+  }
+};

@@ -1,0 +1,34 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
+import { BODY_PROBLEMS, IMAGE_PROBLEMS, INFERENCE_PROBLEMS, problems, query } from '../schemas/common.js';
+import { answer, INPUT_CONTENT, ITEM_OUTPUTS } from '../schemas/inference.js';
+import { sendItems } from './inference-reply.js';
+import { clientGone, itemOutputTypes, itemsOf, outputType } from './inference-request.js';
+
+export const reconstructRoute: FastifyPluginAsyncTypebox = async (app) => {
+  app.post(
+    '/reconstruct',
+    {
+      schema: {
+        operationId: 'reconstruct',
+        tags: ['inference'],
+        summary: 'Encode and decode: what the model makes of each item',
+        querystring: query({}),
+        body: { content: INPUT_CONTENT },
+        response: {
+          200: answer('The reconstructions, from the means of q(z|x)', 'Decoding', ITEM_OUTPUTS),
+          ...problems(...INFERENCE_PROBLEMS, ...BODY_PROBLEMS, ...IMAGE_PROBLEMS),
+        },
+      },
+    },
+    async (request, reply) => {
+      const { service } = app;
+      const signal = clientGone(reply);
+      const model = service.registry.get(request.query.model, request.query.version);
+      const type = outputType(request, itemOutputTypes(model));
+      const items = itemsOf(request, model);
+      return service.admit(items.count, async () =>
+        sendItems(reply, model, type, await service.reconstruct(model, await items.decode(), signal)),
+      );
+    },
+  );
+};

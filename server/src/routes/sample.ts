@@ -1,0 +1,55 @@
+import { randomInt } from 'node:crypto';
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
+import { drawLatents } from '../inference/service.js';
+import { ProblemError } from '../problems.js';
+import { BODY_PROBLEMS, IMAGE_PROBLEMS, INFERENCE_PROBLEMS, problems, query } from '../schemas/common.js';
+import { ANSWER_HEADERS, answer, ITEM_OUTPUTS, SampleParameters, SEED_HEADER } from '../schemas/inference.js';
+import { sendItems } from './inference-reply.js';
+import { clientGone, itemOutputTypes, outputType } from './inference-request.js';
+
+interface SampleRequest {
+  readonly count?: number;
+  readonly seed?: number;
+  readonly temperature?: number;
+}
+
+export const sampleRoute: FastifyPluginAsyncTypebox = async (app) => {
+  app.post(
+    '/sample',
+    {
+      config: { optionalBody: true },
+      schema: {
+        operationId: 'sample',
+        tags: ['inference'],
+        summary: 'Draw from the prior and decode: synthetic items',
+        querystring: query(SampleParameters),
+        body: { content: { 'application/json': { schema: { $ref: 'SampleRequest#' } } } },
+        response: {
+          200: answer('The samples', 'Samples', ITEM_OUTPUTS, { ...ANSWER_HEADERS, ...SEED_HEADER }),
+          ...problems(...INFERENCE_PROBLEMS, ...BODY_PROBLEMS, ...IMAGE_PROBLEMS),
+        },
+      },
+    },
+    async (request, reply) => {
+      const { service } = app;
+      const signal = clientGone(reply);
+      const { model: name, version, ...parameters } = request.query;
+      const body = (request.body ?? {}) as SampleRequest;
+      const twice = Object.keys(body).find((key) => key in parameters);
+      if (twice !== undefined) {
+        throw new ProblemError('INVALID_REQUEST', `${twice} is given twice, in the query and in the body`);
+      }
+      const { count = 16, seed = randomInt(2 ** 32), temperature = 1 }: SampleRequest = { ...parameters, ...body };
+      const model = service.registry.get(name, version);
+      const type = outputType(request, itemOutputTypes(model));
+      return service.admit(count, async () => {
+        const latents = drawLatents(model, count, seed, temperature);
+        // The service takes the memory of what it decodes, and the answer holds the latents, too.
+        const outputs = await service.decode(model, latents.slice(), signal);
+        reply.header('elbo-seed', seed);
+        const shape = [count, model.latentSize];
+        return sendItems(reply, model, type, outputs, { seed, temperature }, { latents: { data: latents, shape } });
+      });
+    },
+  );
+};

@@ -1,0 +1,78 @@
+import { type TProperties, type TSchema, Type } from 'typebox';
+import { PROBLEMS, type ProblemCode } from '../problems.js';
+
+export const MODEL_PARAMETERS = {
+  model: Type.Optional(Type.String({ description: 'Name of a loaded model; the default model if left out' })),
+  version: Type.Optional(Type.String({ description: 'Loaded version of the model; the latest if left out' })),
+};
+
+/** Query parameters; others than these are refused by name. */
+export function query<Properties extends TProperties>(properties: Properties) {
+  return Type.Object({ ...MODEL_PARAMETERS, ...properties }, { additionalProperties: false });
+}
+
+export const Seed = Type.Integer({
+  minimum: 0,
+  maximum: 2 ** 32 - 1,
+  description: 'The same seed gives the same bytes; a random one is drawn and returned if left out',
+});
+
+export const ProblemSchema = Type.Object(
+  {
+    type: Type.String({ description: 'A URI that names the kind of problem' }),
+    title: Type.String({ description: 'The kind of problem in words' }),
+    status: Type.Integer({ description: 'The HTTP status' }),
+    detail: Type.String({ description: 'What is wrong here: the field, and what was expected' }),
+    code: Type.Union(
+      Object.keys(PROBLEMS).map((code) => Type.Literal(code)),
+      { description: 'Stable, for programs' },
+    ),
+  },
+  { $id: 'Problem', title: 'Problem', description: 'RFC 9457 problem details' },
+);
+
+/** A media type whose bytes no JSON schema describes. */
+export function binary(description: string): { schema: TSchema } {
+  return { schema: Type.Unsafe({ description }) };
+}
+
+export function json(schema: TSchema, examples?: Record<string, unknown>): { schema: TSchema } {
+  return { schema: examples === undefined ? schema : { ...schema, 'x-examples': examples } };
+}
+
+/** Responses of the problems that a route can answer with, one entry a status. */
+export function problems(...codes: ProblemCode[]): Record<number, unknown> {
+  const responses: Record<number, unknown> = {};
+  const always: ProblemCode[] = ['INTERNAL'];
+  for (const { status } of [...codes, ...always].map((code) => PROBLEMS[code])) {
+    const same = [...codes, ...always].filter((code) => PROBLEMS[code].status === status);
+    responses[status] = {
+      description: same.map((code) => `\`${code}\`: ${PROBLEMS[code].title}`).join('. '),
+      content: { 'application/problem+json': { schema: { $ref: 'Problem#' } } },
+    };
+  }
+  return responses;
+}
+
+/** What any route that runs a model can answer with. */
+export const INFERENCE_PROBLEMS = [
+  'INVALID_REQUEST',
+  'MODEL_NOT_FOUND',
+  'NOT_ACCEPTABLE',
+  'TOO_MANY_ITEMS',
+  'OUTPUT_NOT_FINITE',
+  'OVERLOADED',
+  'WORKER_LOST',
+  'UNAVAILABLE',
+] as const satisfies ProblemCode[];
+
+/** What any route that reads a body can answer with, besides. */
+export const BODY_PROBLEMS = [
+  'INVALID_JSON',
+  'BODY_TOO_LARGE',
+  'UNSUPPORTED_MEDIA_TYPE',
+  'INVALID_INPUT',
+  'REQUEST_TIMEOUT',
+] as const satisfies ProblemCode[];
+
+export const IMAGE_PROBLEMS = ['IMAGE_TOO_LARGE', 'INVALID_IMAGE'] as const satisfies ProblemCode[];

@@ -1,0 +1,153 @@
+import { type TSchema, Type } from 'typebox';
+import { MAX_IMAGE_PIXELS } from '../codecs/image-input.js';
+import { binary, json } from './common.js';
+
+/** Samples in one request at most. */
+export const MAX_SAMPLES = 1024;
+
+const Model = { model: Type.String(), version: Type.String() };
+const Shape = Type.Array(Type.Integer(), { description: 'Shape of `outputs`: items, then the shape of one item' });
+const Rows = (description: string) => Type.Array(Type.Array(Type.Number()), { description });
+/** Nested to the depth of the model's input shape, which differs between models. */
+const Outputs = Type.Array(Type.Unknown(), { description: 'One nested array of numbers an item, as `shape` says' });
+
+export const InputsBody = Type.Object(
+  {
+    inputs: Type.Array(Type.Unknown(), {
+      minItems: 1,
+      description:
+        'Items: each an array of numbers, flat or nested as the input shape, within the value range of the model; or, ' +
+        'for models of images, a string: a PNG, JPEG or WebP file as base64 or base64url (a data URL, too)',
+    }),
+  },
+  { $id: 'Inputs', title: 'Inputs', additionalProperties: false },
+);
+
+export const LatentsBody = Type.Object(
+  {
+    latents: Type.Array(Type.Unknown(), { minItems: 1, description: 'Arrays of Z numbers, one an item' }),
+  },
+  { $id: 'Latents', title: 'Latents', additionalProperties: false },
+);
+
+export const SampleParameters = {
+  count: Type.Optional(Type.Integer({ minimum: 1, maximum: MAX_SAMPLES, default: 16, description: 'Samples to draw' })),
+  seed: Type.Optional(
+    Type.Integer({
+      minimum: 0,
+      maximum: 2 ** 32 - 1,
+      description:
+        'The same seed gives the same bytes, and the first samples are the same for any count; a random one is drawn ' +
+        'and returned if left out',
+    }),
+  ),
+  temperature: Type.Optional(
+    Type.Number({ minimum: 0, maximum: 10, default: 1, description: 'Standard deviation of the latents' }),
+  ),
+};
+
+export const SampleBody = Type.Object(SampleParameters, {
+  $id: 'SampleRequest',
+  title: 'SampleRequest',
+  additionalProperties: false,
+});
+
+export const EncodeAnswer = Type.Object(
+  {
+    ...Model,
+    seed: Type.Optional(Type.Integer({ description: 'With `sample=true`: the seed of `z`' })),
+    mean: Rows('Mean of q(z|x), N x Z'),
+    log_variance: Rows('Logarithm of the variance of q(z|x), N x Z'),
+    z: Type.Optional(Rows('With `sample=true`: one draw from q(z|x), N x Z')),
+  },
+  { $id: 'Encoding', title: 'Encoding', additionalProperties: false },
+);
+
+export const DecodeAnswer = Type.Object(
+  { ...Model, shape: Shape, outputs: Outputs },
+  { $id: 'Decoding', title: 'Decoding', additionalProperties: false },
+);
+
+export const SampleAnswer = Type.Object(
+  {
+    ...Model,
+    seed: Type.Integer(),
+    temperature: Type.Number(),
+    shape: Shape,
+    latents: Rows('The draws from the prior, N x Z'),
+    outputs: Outputs,
+  },
+  { $id: 'Samples', title: 'Samples', additionalProperties: false },
+);
+
+export const ScoreAnswer = Type.Object(
+  {
+    ...Model,
+    false_positive_rate: Type.Number({ description: 'Share of normal items that are above the threshold' }),
+    threshold: Type.Number({ description: 'A score above it is anomalous' }),
+    scores: Type.Array(
+      Type.Object(
+        {
+          score: Type.Number({ description: 'Larger is more anomalous' }),
+          p_value: Type.Number({
+            description:
+              'Conformal: the probability that a normal item scores at least this; the smallest is 1/(n + 1)',
+          }),
+          is_anomaly: Type.Boolean(),
+          components: Type.Record(Type.String(), Type.Number(), { description: 'What the score is made of' }),
+        },
+        { additionalProperties: false },
+      ),
+    ),
+  },
+  { $id: 'AnomalyScores', title: 'AnomalyScores', additionalProperties: false },
+);
+
+const FLOAT32 = 'little-endian float32';
+
+/** Bodies of the routes that take items. */
+export const INPUT_CONTENT: Record<string, { schema: TSchema }> = {
+  'application/json': json(Type.Ref('Inputs#'), {
+    numbers: { summary: 'Numbers of one item (cut short here)', value: { inputs: [[0, 0.5, 1]] } },
+    image: { summary: 'A base64 image (cut short here)', value: { inputs: ['iVBORw0KGgo'] } },
+  }),
+  'image/png': binary(`One PNG image of at most ${MAX_IMAGE_PIXELS} pixels`),
+  'image/jpeg': binary(`One JPEG image of at most ${MAX_IMAGE_PIXELS} pixels`),
+  'image/webp': binary(`One WebP image of at most ${MAX_IMAGE_PIXELS} pixels`),
+  'application/octet-stream': binary(`Items as ${FLOAT32}, N x input shape`),
+};
+
+/** Bodies of `/decode`. */
+export const LATENTS_CONTENT: Record<string, { schema: TSchema }> = {
+  'application/json': json(Type.Ref('Latents#'), {
+    one: { summary: 'A latent of two dimensions', value: { latents: [[0.3, -1.2]] } },
+  }),
+  'application/octet-stream': binary(`Latents as ${FLOAT32}, N x Z`),
+};
+
+const header = (description: string) => ({ description, schema: { type: 'string' } });
+
+/** Says what a body without names is. */
+export const ANSWER_HEADERS = {
+  'elbo-model': header('`name/version` of the model that answered'),
+  'elbo-shape': header('Dimensions of the tensor in an octet-stream body, separated by commas'),
+};
+export const SEED_HEADER = { 'elbo-seed': header('The seed that random numbers were drawn with') };
+
+/** A 200 response in JSON and whatever else. */
+export function answer(
+  description: string,
+  reference: string,
+  others: Readonly<Record<string, string>>,
+  headers: Record<string, unknown> = ANSWER_HEADERS,
+): { description: string; headers: Record<string, unknown>; content: Record<string, { schema: TSchema }> } {
+  const content: Record<string, { schema: TSchema }> = { 'application/json': { schema: Type.Ref(`${reference}#`) } };
+  for (const [type, meaning] of Object.entries(others)) content[type] = binary(meaning);
+  return { description, headers, content };
+}
+
+/** Ways that items come out. */
+export const ITEM_OUTPUTS = {
+  'image/png': 'One image, or a grid of all of them in reading order',
+  'application/octet-stream': `${FLOAT32}, N x input shape`,
+};

@@ -1,0 +1,162 @@
+import { readFile } from 'node:fs/promises';
+import { openApiDocument } from '@elbo/server/openapi-document';
+import { validate } from '@readme/openapi-parser';
+import { Ajv2020 } from 'ajv/dist/2020.js';
+import request from 'supertest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type FixtureStore, fixtureStore, type RunningService, startService } from './support/running-service.js';
+
+interface Operation {
+  readonly parameters?: { readonly name: string; readonly in: string }[];
+  readonly requestBody?: { readonly required: boolean; readonly content: Record<string, unknown> };
+  readonly responses: Record<string, { readonly content: Record<string, { readonly schema: object }> }>;
+}
+interface Document {
+  readonly openapi: string;
+  readonly paths: Record<string, Record<string, Operation>>;
+  readonly components: { readonly schemas: Record<string, object> };
+}
+
+let text: string;
+let document: Document;
+let store: FixtureStore;
+let running: RunningService;
+
+beforeAll(async () => {
+  text = await openApiDocument();
+  document = JSON.parse(text);
+  store = await fixtureStore();
+  running = await startService(store.directory);
+});
+afterAll(async () => {
+  await running.close();
+  await store.remove();
+});
+
+describe('openapi/openapi.json', () => {
+  it('is what the routes say; npm run openapi --workspace server writes it anew', async () => {
+    expect(await readFile(new URL('../../openapi/openapi.json', import.meta.url), 'utf8')).toBe(text);
+    expect((await request(running.url).get('/openapi.json')).body).toEqual(document);
+  });
+
+  it('is valid OpenAPI 3.1', async () => {
+    expect(document.openapi).toBe('3.1.0');
+    const result = await validate(JSON.parse(text));
+    expect(result).toMatchObject({ valid: true, warnings: [] });
+  });
+
+  it('has every route', () => {
+    expect(
+      Object.entries(document.paths).flatMap(([path, methods]) => Object.keys(methods).map((m) => `${m} ${path}`)),
+    ).toEqual(
+      expect.arrayContaining([
+        'post /encode',
+        'post /decode',
+        'post /sample',
+        'post /reconstruct',
+        'get /anomaly-score',
+        'post /anomaly-score',
+        'get /models',
+        'get /models/{name}',
+        'get /health/live',
+        'get /health/ready',
+      ]),
+    );
+    expect(document.paths['/sample']?.post?.requestBody?.required).toBe(false);
+    expect(document.paths['/encode']?.post?.requestBody?.required).toBe(true);
+  });
+
+  it('describes what the server answers', async () => {
+    const ajv = new Ajv2020({ strict: false });
+    ajv.addSchema(document, 'document');
+    const item = Array(64).fill(0.5);
+    const calls: [string, string, request.Test][] = [
+      [
+        '/encode',
+        'post',
+        request(running.url)
+          .post('/encode?sample=true')
+          .send({ inputs: [item] }),
+      ],
+      [
+        '/encode',
+        'post',
+        request(running.url)
+          .post('/encode')
+          .send({ inputs: [[1]] }),
+      ],
+      ['/encode', 'post', request(running.url).post('/encode').set('content-type', 'text/plain').send('x')],
+      [
+        '/encode',
+        'post',
+        request(running.url)
+          .post('/encode?model=nope')
+          .send({ inputs: [item] }),
+      ],
+      [
+        '/encode',
+        'post',
+        request(running.url)
+          .post('/encode')
+          .send({ inputs: Array(300).fill(item) }),
+      ],
+      [
+        '/decode',
+        'post',
+        request(running.url)
+          .post('/decode')
+          .send({ latents: [[0, 0, 0, 0]] }),
+      ],
+      ['/sample', 'post', request(running.url).post('/sample')],
+      ['/sample', 'post', request(running.url).post('/sample?count=0')],
+      ['/sample', 'post', request(running.url).post('/sample').set('accept', 'text/html')],
+      [
+        '/reconstruct',
+        'post',
+        request(running.url)
+          .post('/reconstruct')
+          .send({ inputs: [item] }),
+      ],
+      [
+        '/anomaly-score',
+        'post',
+        request(running.url)
+          .post('/anomaly-score')
+          .send({ inputs: [item] }),
+      ],
+      [
+        '/anomaly-score',
+        'post',
+        request(running.url)
+          .post('/anomaly-score?fpr=0')
+          .send({ inputs: [item] }),
+      ],
+      ['/anomaly-score', 'get', request(running.url).get('/anomaly-score?model=table&values=1,2,3,4,5')],
+      ['/anomaly-score', 'get', request(running.url).get('/anomaly-score')],
+      ['/models', 'get', request(running.url).get('/models')],
+      ['/models/{name}', 'get', request(running.url).get('/models/table')],
+      ['/models/{name}', 'get', request(running.url).get('/models/nope')],
+      ['/health/live', 'get', request(running.url).get('/health/live')],
+      ['/health/ready', 'get', request(running.url).get('/health/ready')],
+    ];
+    for (const [path, method, call] of calls) {
+      const { status, headers, body } = await call;
+      const content = document.paths[path]?.[method]?.responses[status]?.content;
+      const [type = ''] = (headers['content-type'] ?? '').split(';');
+      expect(Object.keys(content ?? {}), `${method} ${path} ${status}`).toContain(type);
+      const pointer = ['paths', path, method, 'responses', status, 'content', type, 'schema']
+        .map((part) => encodeURIComponent(String(part).replaceAll('~', '~0').replaceAll('/', '~1')))
+        .join('/');
+      const valid = ajv.validate({ $ref: `document#/${pointer}` }, body);
+      expect(ajv.errorsText(), `${method} ${path} ${status}`).toBe('No errors');
+      expect(valid).toBe(true);
+    }
+  });
+
+  it('has a page to try it on', async () => {
+    const page = await request(running.url).get('/docs');
+    expect(page.status).toBe(200);
+    expect(page.headers['content-type']).toContain('text/html');
+    expect((await request(running.url).get('/')).headers.location).toBe('/docs');
+  });
+});

@@ -1,0 +1,177 @@
+import { type ChildProcessByStdio, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { Agent, get, request as httpRequest } from 'node:http';
+import { type AddressInfo, createServer } from 'node:net';
+import { createInterface } from 'node:readline';
+import type { Readable } from 'node:stream';
+import { text } from 'node:stream/consumers';
+import { fileURLToPath } from 'node:url';
+import { cudaLibraryMissing } from '@elbo/server/inference/provider';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { type FixtureStore, fixtureStore } from './support/running-service.js';
+
+const MAIN = fileURLToPath(new URL('../../server/dist/main.js', import.meta.url));
+let store: FixtureStore;
+
+beforeAll(async () => {
+  store = await fixtureStore();
+});
+afterAll(() => store.remove());
+
+type Server = ChildProcessByStdio<null, Readable, Readable>;
+
+function start(environment: Record<string, string>): Server {
+  const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('ELBO_'));
+  const child = spawn(process.execPath, [MAIN], {
+    env: {
+      ...Object.fromEntries(inherited),
+      ELBO_HOST: '127.0.0.1',
+      ELBO_PORT: '0',
+      ELBO_MODELS_DIR: store.directory,
+      ELBO_WORKERS: '1',
+      ...environment,
+    },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  onTestFinished(() => {
+    child.kill('SIGKILL');
+  });
+  return child;
+}
+
+interface LogLine {
+  readonly msg: string;
+  readonly address?: string;
+  readonly [field: string]: unknown;
+}
+
+class Log {
+  readonly lines: LogLine[] = [];
+  #waiting: { matches: (line: LogLine) => boolean; resolve: (line: LogLine) => void }[] = [];
+
+  constructor(stream: Readable) {
+    createInterface(stream).on('line', (text) => {
+      const line = JSON.parse(text) as LogLine;
+      this.lines.push(line);
+      for (const { matches, resolve } of this.#waiting) if (matches(line)) resolve(line);
+    });
+  }
+
+  until(pattern: RegExp): Promise<LogLine> {
+    const matches = (line: LogLine) => pattern.test(line.msg);
+    const found = this.lines.find(matches);
+    return found === undefined
+      ? new Promise((resolve) => this.#waiting.push({ matches, resolve }))
+      : Promise.resolve(found);
+  }
+}
+
+const ended = async (child: Server): Promise<number | null> =>
+  child.exitCode ?? ((await once(child, 'exit')) as [number | null])[0];
+
+describe('the server process', () => {
+  it('says in one line where it serves, what and on what', async () => {
+    const child = start({ ELBO_PROVIDER: 'cpu' });
+    const log = new Log(child.stdout);
+    const line = await log.until(/^serving at /);
+    expect(line).toMatchObject({
+      address: expect.stringMatching(/^http:\/\/127\.0\.0\.1:\d+$/),
+      models: ['grey/1', 'grey/2', 'rgb/1', 'table/1'],
+      default_model: 'grey',
+      provider: 'cpu',
+      workers: 1,
+    });
+    expect((await fetch(`${line.address}/health/ready`)).status).toBe(200);
+    child.kill('SIGTERM');
+    expect(await ended(child)).toBe(0);
+  });
+
+  it('on SIGTERM finishes what it accepted, takes no more, and exits with 0', async () => {
+    const child = start({});
+    const log = new Log(child.stdout);
+    const address = (await log.until(/^serving at /)).address ?? '';
+    const agent = new Agent({ keepAlive: true });
+    onTestFinished(() => agent.destroy());
+    // An idle keep-alive connection must not hold the exit up.
+    const idle = get(`${address}/health/live`, { agent });
+    const [idleResponse] = await once(idle, 'response');
+    await text(idleResponse);
+
+    const body = JSON.stringify({ inputs: Array(100).fill(Array(64).fill(0.5)) });
+    const post = httpRequest(`${address}/encode`, {
+      method: 'POST',
+      agent,
+      headers: { 'content-type': 'application/json', 'content-length': body.length, expect: '100-continue' },
+    });
+    post.flushHeaders();
+    // The server has the head of the request from here on.
+    await once(post, 'continue');
+    child.kill('SIGTERM');
+    await log.until(/^SIGTERM: /);
+    post.end(body);
+    const [response] = await once(post, 'response');
+    expect(response.statusCode).toBe(200);
+    expect(JSON.parse(await text(response)).mean).toHaveLength(100);
+    expect(response.headers.connection).toBe('close');
+    expect(await ended(child)).toBe(0);
+    await expect(fetch(`${address}/health/live`)).rejects.toThrow();
+  });
+
+  it('exits at once on a second signal', async () => {
+    const child = start({});
+    const log = new Log(child.stdout);
+    const address = (await log.until(/^serving at /)).address ?? '';
+    const post = httpRequest(`${address}/encode`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', 'content-length': 10, expect: '100-continue' },
+    });
+    post.on('error', () => {});
+    post.flushHeaders();
+    await once(post, 'continue');
+    child.kill('SIGTERM');
+    await log.until(/^SIGTERM: /);
+    child.kill('SIGTERM');
+    expect(await ended(child)).toBe(1);
+  });
+
+  it('says in the log and in /health/ready why auto is not CUDA', async () => {
+    const missing = cudaLibraryMissing();
+    if (missing === undefined) return;
+    const child = start({ ELBO_PROVIDER: 'auto' });
+    const log = new Log(child.stdout);
+    const { address } = await log.until(/^serving at /);
+    expect(log.lines.map((line) => line.msg)).toContain(`running on the cpu: ${missing}`);
+    const ready = await (await fetch(`${address}/health/ready`)).json();
+    expect(ready).toMatchObject({ provider: 'cpu', provider_note: missing });
+  });
+});
+
+describe('a start that cannot be', () => {
+  async function failure(environment: Record<string, string>): Promise<{ code: number | null; errors: string }> {
+    const child = start(environment);
+    const [errors, code] = await Promise.all([text(child.stderr), ended(child), text(child.stdout)]);
+    return { code, errors };
+  }
+
+  it('for a bad variable ends with code 2 and one line', async () => {
+    const { code, errors } = await failure({ ELBO_PORT: 'eighty' });
+    expect(code).toBe(2);
+    expect(errors).toBe('elbo: ELBO_PORT=eighty: expected an integer from 0 to 65535\n');
+  });
+
+  it.skipIf(cudaLibraryMissing() === undefined)('for CUDA that cannot load ends with one line', async () => {
+    const { code, errors } = await failure({ ELBO_PROVIDER: 'cuda' });
+    expect(code).toBe(1);
+    expect(errors).toMatch(/^elbo: provider cuda cannot be used: .+\n$/);
+  });
+
+  it('for a port that is taken ends with one line', async () => {
+    const other = createServer().listen(0, '127.0.0.1');
+    await once(other, 'listening');
+    const { port } = other.address() as AddressInfo;
+    const { code, errors } = await failure({ ELBO_PORT: String(port) });
+    other.close();
+    expect(code).toBe(1);
+    expect(errors).toMatch(new RegExp(`^elbo: .*EADDRINUSE.*${port}\n$`));
+  });
+});

@@ -1,0 +1,133 @@
+import { open, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { CALIBRATION_FILE, GRAPH_FILES, type ManifestDraft } from '@elbo/models';
+import request from 'supertest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type FixtureModel, fixtureModel, GREY_INPUT, VECTOR_INPUT, writeFixture } from './support/fixture-models.js';
+import { type FixtureStore, fixtureStore, type RunningService, startService } from './support/running-service.js';
+
+let store: FixtureStore;
+let running: RunningService;
+
+const change = (draft: Partial<ManifestDraft>) => (original: ManifestDraft) => ({ ...original, ...draft });
+
+async function flipByte(path: string): Promise<void> {
+  const content = await readFile(path);
+  const at = Math.floor(content.length / 2);
+  const file = await open(path, 'r+');
+  await file.write(Buffer.of((content[at] ?? 0) ^ 1), 0, 1, at);
+  await file.close();
+}
+
+async function writeWith(name: string, spoil: (model: FixtureModel) => void, input = GREY_INPUT): Promise<string> {
+  const model = fixtureModel({ name, input });
+  spoil(model);
+  return writeFixture(store.directory, model);
+}
+
+/** Every bad model, how it is made, and what the log must say. */
+const BAD: Record<string, { make: (name: string) => Promise<unknown>; says: string }> = {
+  'flipped-graph': {
+    make: async (name) => flipByte(join(await writeWith(name, () => {}), GRAPH_FILES.decoder)),
+    says: 'decoder.onnx: SHA-256 is',
+  },
+  'flipped-calibration': {
+    make: async (name) => flipByte(join(await writeWith(name, () => {}), CALIBRATION_FILE)),
+    says: 'calibration.f32: SHA-256 is',
+  },
+  truncated: {
+    make: async (name) => {
+      const path = join(await writeWith(name, () => {}), GRAPH_FILES.encoder);
+      await writeFile(path, (await readFile(path)).subarray(0, 100));
+    },
+    says: 'encoder.onnx: SHA-256 is',
+  },
+  'missing-file': {
+    make: async (name) => rm(join(await writeWith(name, () => {}), GRAPH_FILES.scorer)),
+    says: 'scorer.onnx: listed in the manifest but not readable',
+  },
+  'not-json': {
+    make: async (name) => writeFile(join(await writeWith(name, () => {}), 'manifest.json'), '{'),
+    says: 'manifest.json: not JSON',
+  },
+  'not-onnx': {
+    make: (name) => writeWith(name, ({ files }) => files.set(GRAPH_FILES.encoder, Buffer.from('no graph'))),
+    says: 'encoder.onnx: Failed to load model',
+  },
+  'swapped-graphs': {
+    make: (name) =>
+      writeWith(name, ({ files }) =>
+        files.set(GRAPH_FILES.encoder, files.get(GRAPH_FILES.decoder) ?? new Uint8Array(1)),
+      ),
+    says: 'encoder.onnx has no input x (float32 [N, 1, 8, 8]), only z',
+  },
+  'other-shape': {
+    make: (name) =>
+      writeWith(name, ({ files }) => {
+        for (const [file, bytes] of fixtureModel({ name, input: VECTOR_INPUT }).files) files.set(file, bytes);
+      }),
+    says: 'encoder.onnx: input x is float32 [N, 5]; the manifest asks for float32 [N, 1, 8, 8]',
+  },
+  'other-latent': {
+    make: (name) =>
+      writeWith(name, ({ files }) => {
+        for (const [file, bytes] of fixtureModel({ name, input: GREY_INPUT, latentSize: 7 }).files)
+          files.set(file, bytes);
+      }),
+    says: 'encoder.onnx: output mean is float32 [N, 7]; the manifest asks for float32 [N, 4]',
+  },
+  'missing-component': {
+    make: (name) =>
+      writeFixture(
+        store.directory,
+        fixtureModel({ name, input: GREY_INPUT, change: change({ scorer: { components: ['volume'] } }) }),
+      ),
+    says: 'scorer.onnx has no output volume (float32 [N]), only score, reconstruction, norm, error_map',
+  },
+  'other-prior': {
+    make: (name) =>
+      writeFixture(
+        store.directory,
+        fixtureModel({ name, input: GREY_INPUT, change: change({ prior: { kind: 'vamp' } }) }),
+      ),
+    says: 'prior.kind is vamp; this server samples from standard-normal only',
+  },
+  'other-name': {
+    make: async (name) => {
+      const directory = await writeWith('original', () => {});
+      await rename(dirname(directory), join(dirname(dirname(directory)), name));
+      expect(basename(directory)).toBe('1');
+    },
+    says: 'manifest.json says that this is original/1',
+  },
+};
+
+beforeAll(async () => {
+  store = await fixtureStore();
+  for (const [name, { make }] of Object.entries(BAD)) await make(name);
+  // The latest version is bad, an older one good.
+  await flipByte(join(await writeWith('grey', () => {}), GRAPH_FILES.encoder));
+  running = await startService(store.directory);
+});
+afterAll(async () => {
+  await running.close();
+  await store.remove();
+});
+
+describe('a model version that cannot be trusted', () => {
+  it.each(Object.entries(BAD))('is refused with one line that says why: %s', (name, { says }) => {
+    const lines = running.log.filter((line) => line.startsWith(`refused ${name}/1: `));
+    expect(lines).toHaveLength(1);
+    expect(lines[0]).toContain(says);
+    expect(lines[0]).toContain(join(store.directory, name, '1'));
+    expect(lines[0]).not.toContain('\n');
+  });
+
+  it('leaves the others to serve', async () => {
+    const { body } = await request(running.url).get('/health/ready');
+    expect(body.models).toEqual(['grey/1', 'grey/2', 'rgb/1', 'table/1']);
+    const sample = await request(running.url).post('/sample?count=1&model=grey');
+    expect(sample.body.version).toBe('2');
+    expect((await request(running.url).post('/sample?model=flipped-graph')).status).toBe(404);
+  });
+});
