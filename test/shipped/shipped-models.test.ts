@@ -1,0 +1,47 @@
+import { fileURLToPath } from 'node:url';
+import { listModels, readModel } from '@elbo/models';
+import { readTrainedModel } from '@elbo/training/evaluation/trained-model';
+import { float32Initialisers } from '@elbo/training/onnx/decode';
+import { presetNames } from '@elbo/training/vae/configuration';
+import { describe, expect, test } from 'vitest';
+
+const store = fileURLToPath(new URL('../../models', import.meta.url));
+const references = await listModels(store);
+
+test('mnist and shapes are shipped', () => {
+  expect(references.map(({ name }) => name)).toEqual(expect.arrayContaining(['mnist', 'shapes']));
+});
+
+describe.each(references)('the shipped model $name/$version', ({ directory, name }) => {
+  test('matches its manifest, file by file, and is small', async () => {
+    const { manifest } = await readModel(directory);
+    const bytes = Object.values(manifest.files).reduce((total, file) => total + file.bytes, 0);
+    expect(bytes).toBeLessThan(8_000_000);
+  });
+
+  test('records the configuration, the data and the metrics that its numbers can be made again with', async () => {
+    const { manifest, configuration } = await readTrainedModel(directory);
+    expect(configuration.name).toBe(name);
+    expect(presetNames()).toContain(`${name}-mlp`);
+    for (const metric of ['validation_negative_elbo', 'test_negative_elbo', 'test_negative_log_likelihood']) {
+      expect(manifest.metrics[metric]?.unit, metric).toBe('nats');
+    }
+  });
+
+  test('the scorer holds the same weights as encoder and decoder', async () => {
+    const { graphs } = await readModel(directory);
+    const scorer = float32Initialisers(graphs.scorer);
+    const { weights } = await readTrainedModel(directory);
+    for (const [parameter, values] of weights) expect(scorer.get(parameter), parameter).toEqual(values);
+  });
+});
+
+test('mnist reaches its targets: −ELBO of at most 92 nats, importance-sampled NLL of at most 88', async () => {
+  const mnist = references.find(({ name }) => name === 'mnist');
+  const { manifest } = await readModel(mnist?.directory ?? '');
+  expect(manifest.training.dataset).toMatchObject({ train_examples: 54_000, validation_examples: 6_000 });
+  expect(manifest.metrics.test_negative_elbo).toMatchObject({ split: 'test', examples: 10_000 });
+  expect(manifest.metrics.test_negative_elbo.value).toBeLessThanOrEqual(92);
+  expect(manifest.metrics.test_negative_log_likelihood).toMatchObject({ split: 'test', examples: 10_000 });
+  expect(manifest.metrics.test_negative_log_likelihood.value).toBeLessThanOrEqual(88);
+});
