@@ -1,6 +1,6 @@
 import { isAbsolute, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { distance } from 'fastest-levenshtein';
+import { closestMatch } from 'leven';
 import { availableCpus } from './cpu-quota.js';
 import { PROVIDERS, type ProviderChoice } from './inference/provider.js';
 
@@ -110,9 +110,8 @@ function unknownVariables(environment: Readonly<Record<string, string | undefine
   return Object.keys(environment)
     .filter((name) => name.startsWith('ELBO_') && !known.includes(name))
     .sort()
-    .map((name) => `${name} is not a setting of this server and is ignored; did you mean ${nearest(name)}?`);
-}
-
-function nearest(name: string): string {
-  return VARIABLES.reduce((best, candidate) => (distance(name, candidate) < distance(name, best) ? candidate : best));
+    .map((name) => {
+      const nearest = closestMatch(name, known);
+      return `${name} is not a setting of this server and is ignored; did you mean ${nearest}?`;
+    });
 }

@@ -27,6 +27,12 @@ const UNBOUNDED = 1e30;
 /** Added to the variances, so that a component that repeats another, or never changes, leaves the matrix invertible. */
 const RIDGE = 1e-3;
 
+/**
+ * Between the two outer segments. Their number together is a multiple of 4: ONNX Runtime's sum over a row of another
+ * length rounds differently at different places of a batch, and a score must not depend on its batch mates.
+ */
+const INNER_SEGMENTS = 42;
+
 /** Held-out examples that calibration takes at the least: half fit the combination, half state p-values. */
 export const MINIMUM_HELD_OUT = 40;
 
@@ -87,8 +93,11 @@ function quantileMap(sorted: Float64Array): QuantileMap {
   // The largest |z| with at least two held-out values beyond it.
   const reach = Math.min(3, largestZ(2 / sorted.length));
   const inner = reach - 1;
-  const steps = Math.max(2, Math.round((2 * inner) / 0.1));
-  const z = [-reach, ...Array.from({ length: steps + 1 }, (_, i) => -inner + (2 * inner * i) / steps), reach];
+  const z = [
+    -reach,
+    ...Array.from({ length: INNER_SEGMENTS + 1 }, (_, i) => -inner + (2 * inner * i) / INNER_SEGMENTS),
+    reach,
+  ];
   const sample = Array.from(sorted);
   const quantiles = z.map((value) => quantileSorted(sample, (1 + errorFunction(value / Math.SQRT2)) / 2));
   const width = quantiles.slice(1).map((quantile, i) => quantile - quantiles[i]);
