@@ -8,6 +8,12 @@ import type { Measurement } from './measurement.js';
 type Peer = Exclude<Contender, 'elbo'>;
 const PEERS = Object.keys(CONTENDERS).filter((name): name is Peer => name !== 'elbo');
 
+/** Load average from which another program had about a core. */
+const BUSY = 0.7;
+const BUSY_NOTE =
+  'The machine was busy, which slows Elbo, whose threads wait for each other, more than tfjs with its one thread: ' +
+  'the ratios are too low. Run it again on an idle machine.';
+
 interface Spread {
   readonly median: number;
   readonly min: number;
@@ -98,7 +104,7 @@ export function describe(report: Report): string {
   });
   return [
     `MLP VAE 784-400-20-400-784, batch ${report.batch_size}, Adam, ${report.data}. ${steps} timed steps` +
-      `${steps === perEpoch ? ' (one epoch)' : ` (an epoch has ${perEpoch})`} in ${report.rounds} rounds after a warm-up.`,
+      `${steps === perEpoch ? ' (one epoch)' : ` (an epoch has ${perEpoch})`} in ${report.rounds} ${report.rounds === 1 ? 'round' : 'rounds'} after a warm-up.`,
     '',
     '| trainer | ms a step, median (min–max) of the rounds | against Elbo, median (min–max) | processor ms a step | peak memory, MiB |',
     '|---|---|---|---|---|',
@@ -111,6 +117,7 @@ export function describe(report: Report): string {
       `${Object.entries(versions)
         .map(([name, version]) => `${name} ${version}`)
         .join(', ')}.`,
+    ...(report.load_before < BUSY ? [] : ['', BUSY_NOTE]),
   ].join('\n');
 }
 

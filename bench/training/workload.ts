@@ -34,7 +34,7 @@ const CONFIGURATION = parseConfiguration({
   log_variance_limit: 10,
   batch_size: 128,
   epochs: 100,
-  kl_warm_up_epochs: 0,
+  kl_warm_up_fraction: 0,
   optimiser: {
     kind: 'adam',
     learning_rate: 0.001,

@@ -68,12 +68,12 @@ describe('configuration', () => {
 
 describe('schedules', () => {
   test('the KL weight rises in a straight line to 1 and stays', () => {
-    const configuration = { ...preset, kl_warm_up_epochs: 10 };
-    expect(klWeight(configuration, 0, 100)).toBe(0);
-    expect(klWeight(configuration, 500, 100)).toBe(0.5);
-    expect(klWeight(configuration, 1000, 100)).toBe(1);
-    expect(klWeight(configuration, 5000, 100)).toBe(1);
-    expect(klWeight({ ...preset, kl_warm_up_epochs: 0 }, 0, 100)).toBe(1);
+    const configuration = { ...preset, kl_warm_up_fraction: 0.25 };
+    expect(klWeight(configuration, 0, 4000)).toBe(0);
+    expect(klWeight(configuration, 500, 4000)).toBe(0.5);
+    expect(klWeight(configuration, 1000, 4000)).toBe(1);
+    expect(klWeight(configuration, 3999, 4000)).toBe(1);
+    expect(klWeight({ ...preset, kl_warm_up_fraction: 0 }, 0, 100)).toBe(1);
   });
 
   test('the cosine schedule falls from the learning rate to its final fraction without ever rising', () => {

@@ -69,7 +69,8 @@ export async function train(options: TrainOptions): Promise<TrainResult | undefi
     );
   }
   const model = buildModel(configuration, dataset.input.shape, meanPerPixel(examples));
-  const startedAt = new Date();
+  const resumedAt = Date.now();
+  let startedAt = new Date(resumedAt).toISOString();
   const checkpointPath = join(options.store, '.checkpoints', `${configuration.name}.checkpoint`);
   const run = runIdentity(configuration, dataset);
 
@@ -90,12 +91,13 @@ export async function train(options: TrainOptions): Promise<TrainResult | undefi
     history.push(...checkpoint.history);
     best = checkpoint.best;
     epoch = checkpoint.epoch;
+    startedAt = checkpoint.startedAt;
     secondsBefore = checkpoint.seconds;
   }
-  const seconds = () => secondsBefore + (Date.now() - startedAt.getTime()) / 1000;
+  const seconds = () => secondsBefore + (Date.now() - resumedAt) / 1000;
   const stepsBefore = trainer.step;
   const save = () => {
-    const checkpoint: Checkpoint = { run, trainer: trainer.state, best, epoch, history, seconds: seconds() };
+    const checkpoint: Checkpoint = { run, trainer: trainer.state, best, epoch, history, startedAt, seconds: seconds() };
     return writeCheckpoint(checkpointPath, checkpoint);
   };
 
@@ -153,7 +155,7 @@ export async function train(options: TrainOptions): Promise<TrainResult | undefi
         threads: engine.threads,
         epochs: configuration.epochs,
         steps: trainer.totalSteps,
-        started_at: startedAt.toISOString(),
+        started_at: startedAt,
         seconds: Math.round(trainingSeconds),
       },
       metrics: {

@@ -35,7 +35,7 @@ export function tinyConfiguration(changes: Partial<Configuration> = {}): Configu
     decoder: { hidden: [12, 16] },
     batch_size: 32,
     epochs: 2,
-    kl_warm_up_epochs: 1,
+    kl_warm_up_fraction: 0.2,
     ...changes,
   };
 }

@@ -18,7 +18,8 @@ export interface Checkpoint {
   readonly best: BestWeights | undefined;
   readonly history: readonly EpochRecord[];
   readonly epoch: EpochSums;
-  /** Training time so far. */
+  /** When the run began, and how long it has trained since, without the pauses. */
+  readonly startedAt: string;
   readonly seconds: number;
 }
 

@@ -82,7 +82,7 @@ export class Trainer {
    * @throws {TrainingError} where there is no example to train on
    */
   static async create(
-    engine: Engine,
+    engine: Pick<Engine, 'compile'>,
     model: Model,
     configuration: Configuration,
     examples: { readonly count: number; readonly values: Uint8Array },
@@ -188,7 +188,7 @@ export class Trainer {
       thresholds: { dtype: 'uint8', shape: [steps, this.batchSize, dataSize], data: thresholds },
       noise: float32(noise, [steps, this.batchSize, this.#model.latentSize]),
       learning_rate: perStep((step) => learningRate(this.#configuration, step, this.totalSteps)),
-      kl_weight: perStep((step) => klWeight(this.#configuration, step, this.stepsPerEpoch)),
+      kl_weight: perStep((step) => klWeight(this.#configuration, step, this.totalSteps)),
       ...this.#states,
     };
   }

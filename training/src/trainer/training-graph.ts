@@ -33,7 +33,7 @@ export const stateName = (state: StateName, parameter: Parameter): string => `${
 /**
  * The graph of K training steps: one ONNX Loop whose states are the weights and the optimiser's sums, so that they
  * never leave the runtime between steps. An iteration gathers a minibatch from the whole dataset, binarises it,
- * computes the loss and its gradients, and updates the states. Measured against one step a run, see bench/training.
+ * computes the loss and its gradients, and updates the states.
  *
  * Inputs: `steps` int64 (K); `step` float32 (steps done before); `examples` uint8 [count, D];
  * `batches` int32 [K, B]; `thresholds` uint8 [K, B, D]; `noise` float32 [K, B, Z]; `learning_rate`, `kl_weight`

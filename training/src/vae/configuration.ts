@@ -41,9 +41,10 @@ export const ConfigurationSchema = Type.Object(
     }),
     batch_size: Type.Integer({ minimum: 1, maximum: 65_536 }),
     epochs: Type.Integer({ minimum: 1, maximum: 1_000_000 }),
-    kl_warm_up_epochs: Type.Number({
+    kl_warm_up_fraction: Type.Number({
       minimum: 0,
-      description: 'The weight of the KL term rises from 0 to 1 over these',
+      maximum: 1,
+      description: 'The weight of the KL term rises from 0 to 1 over this part of the run',
     }),
     optimiser: Type.Object(
       {

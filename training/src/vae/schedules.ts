@@ -1,8 +1,8 @@
 import type { Configuration } from './configuration.js';
 
-/** Weight of the KL term at a step (from 0): a straight rise from 0 to 1 (Sønderby et al., 2016). */
-export function klWeight(configuration: Configuration, step: number, stepsPerEpoch: number): number {
-  const rise = configuration.kl_warm_up_epochs * stepsPerEpoch;
+/** Weight of the KL term at a step (from 0) of a run of `totalSteps`: a straight rise from 0 to 1 (Sønderby et al., 2016). */
+export function klWeight(configuration: Configuration, step: number, totalSteps: number): number {
+  const rise = configuration.kl_warm_up_fraction * totalSteps;
   return rise === 0 ? 1 : Math.min(1, step / rise);
 }
 
