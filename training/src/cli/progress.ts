@@ -9,9 +9,33 @@ export interface ProgressDisplay {
   stop(): void;
 }
 
-/** A live bar on a terminal; on a pipe only the lines that stay. Both go to stderr, so that stdout holds results alone. */
+/** A live bar on a terminal, plain lines on a pipe. Both go to stderr, so that stdout holds results alone. */
 export function progressDisplay(label: string): ProgressDisplay {
-  return process.stderr.isTTY ? new Bar(label) : { update() {}, line: (text) => console.error(text), stop() {} };
+  return process.stderr.isTTY ? new Bar(label) : new Lines(label);
+}
+
+/** Between two lines of progress on a pipe. */
+const LINE_SECONDS = 30;
+
+class Lines implements ProgressDisplay {
+  readonly #label: string;
+  #lastAt = Date.now();
+
+  constructor(label: string) {
+    this.#label = label;
+  }
+
+  update(done: number, total: number, text: string): void {
+    if (Date.now() - this.#lastAt < LINE_SECONDS * 1000) return;
+    this.line(`${this.#label}: ${text}, ${Math.floor((100 * done) / total)} %`);
+  }
+
+  line(text: string): void {
+    this.#lastAt = Date.now();
+    console.error(text);
+  }
+
+  stop(): void {}
 }
 
 class Bar implements ProgressDisplay {
