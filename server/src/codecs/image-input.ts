@@ -1,5 +1,7 @@
 import type { ImageInput } from '@elbo/models';
+import pLimit from 'p-limit';
 import sharp from 'sharp';
+import { availableCpus } from '../cpu-quota.js';
 import { CodecError } from './errors.js';
 
 /** Pixels of one image at most: the largest phone cameras have 50 million. */
@@ -13,6 +15,9 @@ sharp.block({ operation: ['VipsForeignLoad'] });
 sharp.unblock({
   operation: ['VipsForeignLoadPngBuffer', 'VipsForeignLoadJpegBuffer', 'VipsForeignLoadWebpBuffer'],
 });
+
+// More decoders than CPUs finish no sooner, and take the CPU from the thread that answers everybody else.
+const decoders = pLimit(availableCpus());
 
 /**
  * Decodes a PNG, JPEG or WebP image (the first frame of an animated one) into what a model reads: turned as its EXIF
@@ -39,10 +44,10 @@ export async function itemFromImage(
       .flatten({ background })
       .resize(width, height, { fit, background });
     const grey = input.colour === 'grey';
-    const { data, info } = await (grey ? pipeline.greyscale() : pipeline)
+    const decoder = (grey ? pipeline.greyscale() : pipeline)
       .toColourspace(grey ? 'b-w' : 'srgb')
-      .raw({ depth: 'uchar' })
-      .toBuffer({ resolveWithObject: true });
+      .raw({ depth: 'uchar' });
+    const { data, info } = await decoders(() => decoder.toBuffer({ resolveWithObject: true }));
     if (info.channels !== channels) throw new Error(`decoded to ${info.channels} channels`);
     pixels = data;
   } catch (error) {
