@@ -1,4 +1,5 @@
 import { statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { RandomSource } from '@elbo/models';
 import { type Examples, meanPerPixel, splitValidation } from '@elbo/training/data/dataset';
@@ -69,10 +70,12 @@ async function loadExamples(): Promise<{ all: Examples; data: string }> {
   };
 }
 
-/** ELBO_DATA_DIR, else `shared/data` beside the repository, where it holds MNIST. */
+const repository = fileURLToPath(new URL('../../..', import.meta.url));
+
+/** ELBO_DATA_DIR, else the data directory beside the repository, where it holds MNIST. */
 function dataDirectory(): string | undefined {
   const named = process.env.ELBO_DATA_DIR;
-  const directory = named ?? fileURLToPath(new URL('../../../../shared/data', import.meta.url));
+  const directory = named ?? join(dirname(repository), 'shared', 'data');
   if (statSync(`${directory}/mnist`, { throwIfNoEntry: false })?.isDirectory()) return directory;
   if (named !== undefined) throw new Error(`ELBO_DATA_DIR is ${named}; expected a directory that holds mnist/`);
   return undefined;
