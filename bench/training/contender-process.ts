@@ -1,8 +1,7 @@
-import type { Engine } from '@elbo/training/engines/engine';
 import type { TensorData } from '@elbo/training/onnx/tensor';
 import { type Progress, Trainer } from '@elbo/training/trainer/trainer';
 import type { StepMetric } from '@elbo/training/trainer/training-graph';
-import { type Contender, createEngine, type Ready, type Turn } from './contenders.js';
+import { type Compiler, type Contender, createEngine, type Ready, type Turn } from './contenders.js';
 import { createWorkload } from './workload.js';
 
 // A process of one contender: it trains one turn for every message of its parent, and answers with a Turn.
@@ -45,11 +44,8 @@ function valuesOf(metric: StepMetric): number[] {
 }
 
 /** The same engine, whose programs leave what they computed in `outputs`: the trainer gives means over a run alone. */
-function keepOutputs(engine: Engine): Engine {
+function keepOutputs(engine: Compiler): Compiler {
   return {
-    name: engine.name,
-    threads: engine.threads,
-    load: (model) => engine.load(model),
     async compile(graph) {
       const program = await engine.compile(graph);
       return {

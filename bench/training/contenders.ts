@@ -31,7 +31,10 @@ export interface Turn {
   readonly peakMemory: number;
 }
 
-export function createEngine(contender: Contender, { model, configuration }: Workload): Promise<Engine> {
+/** What a trainer needs of an engine. */
+export type Compiler = Pick<Engine, 'compile'>;
+
+export function createEngine(contender: Contender, { model, configuration }: Workload): Promise<Compiler> {
   switch (contender) {
     case 'elbo':
       return Promise.resolve(new OnnxRuntimeEngine());

@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module';
 import { dirname, sep } from 'node:path';
-import type { Engine, Feeds, Program } from '@elbo/training/engines/engine';
+import type { Feeds, Program } from '@elbo/training/engines/engine';
 import type { Parameter } from '@elbo/training/nn/parameters';
 import { float32, type TensorData } from '@elbo/training/onnx/tensor';
 import {
@@ -14,6 +14,7 @@ import type { Configuration } from '@elbo/training/vae/configuration';
 import type { Model } from '@elbo/training/vae/model';
 import * as tf from '@tensorflow/tfjs';
 import { setWasmPaths } from '@tensorflow/tfjs-backend-wasm';
+import type { Compiler } from './contenders.js';
 
 /** How tfjs differentiates a matrix product: by its own rule, or by one rewritten for its fast kernel. */
 export type TfjsGradients = 'own' | 'rewritten';
@@ -35,17 +36,12 @@ export async function createTfjsEngine(
   gradients: TfjsGradients,
   model: Model,
   configuration: Configuration,
-): Promise<Engine> {
+): Promise<Compiler> {
   const library = createRequire(import.meta.url).resolve('@tensorflow/tfjs-backend-wasm');
   setWasmPaths(dirname(library) + sep);
   if (!(await tf.setBackend('wasm'))) throw new Error('the WASM backend of tfjs does not start');
   if (gradients === 'rewritten') rewriteProductGradient();
-  return {
-    name: `tfjs-wasm, ${gradients} gradients`,
-    threads: 1,
-    compile: async () => new TfjsProgram(model, configuration),
-    load: () => Promise.reject(new Error('tfjs does not load ONNX files')),
-  };
+  return { compile: async () => new TfjsProgram(model, configuration) };
 }
 
 /**
