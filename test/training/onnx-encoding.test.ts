@@ -35,12 +35,12 @@ describe('the bytes of a model', () => {
 
   test('nodes and initialisers that no output depends on are left out, inside a loop too', () => {
     const { graph } = decodeModelProto(encodeModel(exampleGraph()));
-    expect(graph.node.map(({ opType }) => opType)).toEqual(['Loop', 'Identity']);
+    expect(graph.node.map(({ opType }) => opType)).toEqual(['Loop']);
     expect(graph.initializer.map(({ name }) => name)).toContain('w');
     expect(graph.initializer.map(({ name }) => name)).not.toContain('unused_weights');
     expect(graph.initializer).toHaveLength(3);
     const body = graph.node[0]?.attribute[0]?.g;
-    expect(body?.node.map(({ opType }) => opType)).toEqual(['MatMul', 'Tanh', 'Identity', 'Identity']);
+    expect(body?.node.map(({ opType }) => opType)).toEqual(['MatMul', 'Tanh', 'Identity']);
   });
 
   test('say what the model takes and gives', () => {
@@ -51,9 +51,33 @@ describe('the bytes of a model', () => {
       opset: 18,
       inputs: { x: { dtype: 'float32', shape: ['N', 2] } },
       outputs: { y: { dtype: 'float32', shape: ['N', 2] } },
-      operators: { Loop: 1, Identity: 1 },
+      operators: { Loop: 1 },
       initialisers: { w: { dtype: 'float32', shape: [2, 2] } },
     });
+  });
+
+  test('a computed output is written under its own name; an input, a constant or a second output is copied', async () => {
+    const graph = new Graph('outputs');
+    const x = graph.input('x', 'float32', [2]);
+    const doubled = ops.mul(x, 2);
+    const first = graph.output(doubled, 'first');
+    graph.output(doubled, 'second');
+    graph.output(first, 'of_an_output');
+    graph.output(x, 'same');
+    graph.output(graph.constant(float32([7], [1])), 'fixed');
+    graph.output(ops.neg(doubled), 'negative');
+    const { node } = decodeModelProto(encodeModel(graph)).graph;
+    expect(node.map(({ opType, output }) => `${opType} ${output[0]}`)).toEqual([
+      'Mul first',
+      'Identity second',
+      'Identity of_an_output',
+      'Identity same',
+      'Identity fixed',
+      'Neg negative',
+    ]);
+    const outputs = await withGraph(graph, (run) => run(float32([1, -3], [2])));
+    const expected = [[2, -6], [2, -6], [2, -6], [1, -3], [7], [-2, 6]];
+    expect(outputs.map((output) => numbersOf(output as TensorData))).toEqual(expected);
   });
 
   test('load in ONNX Runtime, which computes what they say', async () => {

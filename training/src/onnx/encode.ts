@@ -24,7 +24,7 @@ export function encodeModel(graph: Graph, description = ''): Uint8Array {
     producerName: 'elbo',
     producerVersion: '',
     docString: description,
-    graph: graphProto(graph, usedTensors(graph)),
+    graph: graphProto(graph, { used: usedTensors(graph), renamed: renamedByOutputs(graph) }),
     opsetImport: [{ domain: '', version: OPSET_VERSION }],
   });
 }
@@ -42,12 +42,46 @@ export function usedTensors(graph: Graph, used = new Set<Tensor>()): Set<Tensor>
   return used;
 }
 
-function graphProto(graph: Graph, used: ReadonlySet<Tensor>): GraphProto {
+/** What writing depends on besides the graph itself. */
+interface Context {
+  readonly used: ReadonlySet<Tensor>;
+  readonly renamed: ReadonlyMap<Tensor, string>;
+}
+
+/**
+ * Values that are written under the name of an output, so that its Identity node need not be: ONNX Runtime would copy
+ * the value there, for the weights in a training loop a tenth of the step. A value that comes from an input, a constant
+ * or another graph keeps its Identity, and so does the second output of one value.
+ */
+function renamedByOutputs(graph: Graph, renamed = new Map<Tensor, string>()): Map<Tensor, string> {
+  const computed = new Set(graph.nodes.flatMap((node) => node.outputs));
+  const outputs = new Set(graph.outputs);
+  for (const node of graph.nodes) {
+    const [value] = node.inputs;
+    const [output] = node.outputs;
+    if (
+      value !== undefined &&
+      outputs.has(output) &&
+      computed.has(value) &&
+      !outputs.has(value) &&
+      !renamed.has(value)
+    ) {
+      renamed.set(value, output.name);
+    }
+    for (const attribute of Object.values(node.attributes)) {
+      if (attribute.kind === 'graph') renamedByOutputs(attribute.value, renamed);
+    }
+  }
+  return renamed;
+}
+
+function graphProto(graph: Graph, context: Context): GraphProto {
+  const { used, renamed } = context;
+  const isWritten = ({ inputs: [value], outputs }: Node) =>
+    outputs.some((output) => used.has(output)) && !(value !== undefined && renamed.get(value) === outputs[0].name);
   return {
     name: graph.name,
-    node: graph.nodes
-      .filter((node) => node.outputs.some((output) => used.has(output)))
-      .map((node) => nodeProto(node, used)),
+    node: graph.nodes.filter(isWritten).map((node) => nodeProto(node, context)),
     initializer: graph.initialisers.flatMap((tensor) =>
       used.has(tensor) && tensor.constant !== undefined ? [tensorProto(tensor.name, tensor.constant)] : [],
     ),
@@ -56,17 +90,19 @@ function graphProto(graph: Graph, used: ReadonlySet<Tensor>): GraphProto {
   };
 }
 
-function nodeProto(node: Node, used: ReadonlySet<Tensor>): NodeProto {
+function nodeProto(node: Node, context: Context): NodeProto {
+  const nameOf = (tensor: Tensor | undefined) =>
+    tensor === undefined ? '' : (context.renamed.get(tensor) ?? tensor.name);
   return {
-    name: node.outputs[0]?.name ?? '',
+    name: nameOf(node.outputs[0]),
     opType: node.operator,
-    input: node.inputs.map((input) => input?.name ?? ''),
-    output: node.outputs.map((output) => output.name),
-    attribute: Object.entries(node.attributes).map(([name, attribute]) => attributeProto(name, attribute, used)),
+    input: node.inputs.map(nameOf),
+    output: node.outputs.map(nameOf),
+    attribute: Object.entries(node.attributes).map(([name, attribute]) => attributeProto(name, attribute, context)),
   };
 }
 
-function attributeProto(name: string, attribute: Attribute, used: ReadonlySet<Tensor>): AttributeProto {
+function attributeProto(name: string, attribute: Attribute, context: Context): AttributeProto {
   switch (attribute.kind) {
     case 'int':
       return { name, type: AttributeType.INT, i: attribute.value };
@@ -75,7 +111,7 @@ function attributeProto(name: string, attribute: Attribute, used: ReadonlySet<Te
     case 'ints':
       return { name, type: AttributeType.INTS, ints: [...attribute.value] };
     case 'graph':
-      return { name, type: AttributeType.GRAPH, g: graphProto(attribute.value, used) };
+      return { name, type: AttributeType.GRAPH, g: graphProto(attribute.value, context) };
   }
 }
 
