@@ -38,6 +38,14 @@ export interface BestWeights {
   readonly weights: WeightValues;
 }
 
+/** A tensor's name and the number of its values. */
+type Size = readonly [name: string, values: number];
+
+interface Header extends Omit<Checkpoint, 'trainer' | 'best'> {
+  readonly trainer: Omit<TrainerState, 'tensors'> & { readonly tensors: readonly Size[] };
+  readonly best?: Omit<BestWeights, 'weights'> & { readonly tensors: readonly Size[] };
+}
+
 // Layout: magic, length of the header (uint32), JSON header, float32 blocks in the header's order, SHA-256 of all
 // before it. Numbers are little-endian, as on every machine that ONNX Runtime runs on.
 const MAGIC = Buffer.from('ELBOCKP1');
@@ -47,13 +55,12 @@ const DIGEST_BYTES = 32;
 export async function writeCheckpoint(path: string, checkpoint: Checkpoint): Promise<void> {
   const { trainer, best, ...rest } = checkpoint;
   const blocks = [...trainer.tensors.values(), ...(best?.weights.values() ?? [])];
-  const header = Buffer.from(
-    JSON.stringify({
-      ...rest,
-      trainer: { step: trainer.step, random: trainer.random, tensors: sizesOf(trainer.tensors) },
-      best: best && { epoch: best.epoch, negativeElbo: best.negativeElbo, tensors: sizesOf(best.weights) },
-    }),
-  );
+  const described: Header = {
+    ...rest,
+    trainer: { step: trainer.step, random: trainer.random, tensors: sizesOf(trainer.tensors) },
+    ...(best && { best: { epoch: best.epoch, negativeElbo: best.negativeElbo, tensors: sizesOf(best.weights) } }),
+  };
+  const header = Buffer.from(JSON.stringify(described));
   const length = Buffer.alloc(4);
   length.writeUInt32LE(header.length);
   const parts = [
@@ -93,9 +100,9 @@ export async function readCheckpoint(path: string): Promise<Checkpoint> {
 
   const headerStart = MAGIC.length + 4;
   const headerEnd = headerStart + body.readUInt32LE(MAGIC.length);
-  const { trainer, best, ...rest } = JSON.parse(body.toString('utf8', headerStart, headerEnd));
+  const { trainer, best, ...rest } = JSON.parse(body.toString('utf8', headerStart, headerEnd)) as Header;
   let at = headerEnd;
-  const takeBlocks = (sizes: readonly (readonly [string, number])[]) =>
+  const takeBlocks = (sizes: readonly Size[]) =>
     new Map(
       sizes.map(([name, size]) => {
         // Copied, since a Float32Array must start at a multiple of four bytes.
@@ -111,6 +118,6 @@ export async function readCheckpoint(path: string): Promise<Checkpoint> {
   };
 }
 
-function sizesOf(tensors: ReadonlyMap<string, Float32Array>): [string, number][] {
+function sizesOf(tensors: ReadonlyMap<string, Float32Array>): Size[] {
   return [...tensors].map(([name, values]) => [name, values.length]);
 }
