@@ -1,6 +1,7 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { conformalThreshold } from './calibration.js';
 import { ModelStoreError } from './errors.js';
 import {
   CALIBRATION_FILE,
@@ -36,18 +37,26 @@ export type ManifestDraft = Omit<Manifest, 'version' | 'files'>;
 
 /**
  * Every `<name>/<version>/` below a store, sorted by name, then by version in ascending order.
- * A directory counts as a version when it holds a manifest; nothing is read or checked yet.
+ * A directory counts as a version when it holds a manifest, or when it cannot be listed: then reading it says why.
+ * @param onUnreadable told of every name directory that cannot be listed; the others are listed all the same
  * @throws {ModelStoreError} MODEL_NOT_FOUND where the store itself cannot be listed
  */
-export async function listModels(store: string): Promise<ModelReference[]> {
+export async function listModels(
+  store: string,
+  onUnreadable: (error: ModelStoreError) => void = () => {},
+): Promise<ModelReference[]> {
   const references: ModelReference[] = [];
   for (const name of await directoriesIn(store)) {
     if (!NAME.test(name)) continue;
-    for (const version of await directoriesIn(join(store, name))) {
+    const versions = await directoriesIn(join(store, name)).catch((error: ModelStoreError) => {
+      onUnreadable(error);
+      return [];
+    });
+    for (const version of versions) {
       if (!VERSION.test(version)) continue;
       const directory = join(store, name, version);
-      const files = await readdir(directory);
-      if (files.includes('manifest.json')) references.push({ name, version, directory });
+      const files = await readdir(directory).catch(() => undefined);
+      if (files?.includes('manifest.json') ?? true) references.push({ name, version, directory });
     }
   }
   return references.sort((a, b) =>
@@ -71,6 +80,8 @@ export async function readModel(directory: string): Promise<LoadedModel> {
     if (content === undefined) throw new ModelStoreError('MANIFEST_INVALID', `manifest: files must list ${file}`);
     return content;
   };
+  const calibrationScores = decodeCalibration(directory, contentOf(CALIBRATION_FILE), manifest.calibration.size);
+  checkThresholds(directory, manifest, calibrationScores);
   return {
     directory,
     manifest,
@@ -79,7 +90,7 @@ export async function readModel(directory: string): Promise<LoadedModel> {
       decoder: contentOf(GRAPH_FILES.decoder),
       scorer: contentOf(GRAPH_FILES.scorer),
     },
-    calibrationScores: decodeCalibration(directory, contentOf(CALIBRATION_FILE), manifest.calibration.size),
+    calibrationScores,
   };
 }
 
@@ -91,6 +102,8 @@ export async function readManifest(directory: string): Promise<Manifest> {
   const path = join(directory, 'manifest.json');
   let text: string;
   try {
+    // A pipe or a device would never end.
+    if (!(await stat(path)).isFile()) throw new Error('not a regular file');
     text = await readFile(path, 'utf8');
   } catch (error) {
     throw new ModelStoreError('MODEL_NOT_FOUND', `${path}: no such model version`, { cause: error });
@@ -179,20 +192,48 @@ function decodeCalibration(directory: string, bytes: Buffer, size: number): Floa
   const scores = new Float32Array(size);
   for (let i = 0; i < size; i++) {
     const score = bytes.readFloatLE(i * 4);
-    if (Number.isNaN(score) || (i > 0 && score < (scores[i - 1] as number))) {
-      throw new ModelStoreError('FILE_CORRUPT', `${path}: scores must be numbers in ascending order (entry ${i})`);
+    if (!Number.isFinite(score) || (i > 0 && score < (scores[i - 1] as number))) {
+      throw new ModelStoreError('FILE_CORRUPT', `${path}: scores must be finite and in ascending order (entry ${i})`);
     }
     scores[i] = score;
   }
   return scores;
 }
 
+/** A threshold that the scores do not give would contradict the p-values. */
+function checkThresholds(directory: string, { calibration }: Manifest, scores: Float32Array): void {
+  for (const { false_positive_rate: rate, threshold } of calibration.thresholds) {
+    const path = `${join(directory, 'manifest.json')}: calibration.thresholds`;
+    let expected: number;
+    try {
+      expected = conformalThreshold(scores, rate);
+    } catch (error) {
+      throw new ModelStoreError('MANIFEST_INVALID', `${path}: ${(error as Error).message}`, { cause: error });
+    }
+    if (Math.fround(threshold) !== expected) {
+      throw new ModelStoreError(
+        'MANIFEST_INVALID',
+        `${path} says ${threshold} at the false-positive rate ${rate}; ${CALIBRATION_FILE} gives ${expected}`,
+      );
+    }
+  }
+}
+
 async function readVerified(directory: string, file: string, record: FileRecord): Promise<Buffer> {
   const path = join(directory, file);
   let content: Buffer;
   try {
+    const found = await stat(path);
+    if (!found.isFile()) throw new Error('not a regular file');
+    if (found.size !== record.bytes) {
+      throw new ModelStoreError(
+        'FILE_CORRUPT',
+        `${path}: has ${found.size} bytes, the manifest says ${record.bytes}; the file was altered or cut short`,
+      );
+    }
     content = await readFile(path);
   } catch (error) {
+    if (error instanceof ModelStoreError) throw error;
     throw new ModelStoreError('FILE_CORRUPT', `${path}: listed in the manifest but not readable`, { cause: error });
   }
   const actual = sha256(content);

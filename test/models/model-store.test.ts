@@ -1,4 +1,14 @@
-import { appendFileSync, mkdirSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import {
+  appendFileSync,
+  chmodSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import {
   CALIBRATION_FILE,
@@ -56,6 +66,11 @@ function draft(changes: Partial<ManifestDraft> = {}): ManifestDraft {
     metrics: {},
     ...changes,
   };
+}
+
+function replaceByPipe(path: string): void {
+  rmSync(path);
+  execFileSync('mkfifo', [path]);
 }
 
 const files = () =>
@@ -123,8 +138,13 @@ describe('model store', () => {
   });
 
   test.each([
-    ['a truncated file', (path: string) => truncateSync(path, 3), /decoder.onnx: SHA-256 is/],
-    ['a file that grew', (path: string) => appendFileSync(path, 'x'), /decoder.onnx: SHA-256 is/],
+    ['a truncated file', (path: string) => truncateSync(path, 3), /decoder.onnx: has 3 bytes, the manifest says 11/],
+    [
+      'a file that grew',
+      (path: string) => appendFileSync(path, 'x'),
+      /decoder.onnx: has 12 bytes, the manifest says 11/,
+    ],
+    ['a pipe', (path: string) => replaceByPipe(path), /decoder.onnx: listed in the manifest but not readable/],
     ['a missing file', (path: string) => rmSync(path), /decoder.onnx: listed in the manifest but not readable/],
   ])('%s is refused', async (_, damage, message) => {
     const { directory } = await writeModel(temporaryDirectory(), draft(), files());
@@ -174,13 +194,54 @@ describe('model store', () => {
   test('calibration scores that are out of order or of another number are refused', async () => {
     const unsorted = files().set(CALIBRATION_FILE, Buffer.from(Float32Array.of(2, 1, 3).buffer));
     const { directory } = await writeModel(temporaryDirectory(), draft(), unsorted);
-    await expect(readModel(directory)).rejects.toThrow(/calibration.f32: scores must be numbers in ascending order/);
+    await expect(readModel(directory)).rejects.toThrow(/calibration.f32: scores must be finite and in ascending order/);
     const few = files().set(CALIBRATION_FILE, encodeCalibration(Float32Array.of(1)));
     const other = await writeModel(temporaryDirectory(), draft(), few);
     await expect(readModel(other.directory)).rejects.toThrow(
       /calibration.f32: has 4 bytes; expected 4 for each of calibration.size = 3/,
     );
   });
+
+  test('calibration scores that are not finite, and thresholds that the scores do not give, are refused', async () => {
+    const endless = files().set(CALIBRATION_FILE, encodeCalibration(Float32Array.of(1, 2, Number.POSITIVE_INFINITY)));
+    const { directory } = await writeModel(temporaryDirectory(), draft(), endless);
+    await expect(readModel(directory)).rejects.toThrow(/calibration.f32: scores must be finite/);
+    const { calibration } = draft();
+    const thresholds = [{ false_positive_rate: 0.5, threshold: 2.5 }];
+    const other = await writeModel(
+      temporaryDirectory(),
+      draft({ calibration: { ...calibration, thresholds } }),
+      files(),
+    );
+    await expect(readModel(other.directory)).rejects.toThrow(
+      /calibration.thresholds says 2.5 at the false-positive rate 0.5; calibration.f32 gives 2/,
+    );
+    const tooSmall = { default_false_positive_rate: 0.1, thresholds: [{ false_positive_rate: 0.1, threshold: 3 }] };
+    const third = await writeModel(
+      temporaryDirectory(),
+      draft({ calibration: { ...calibration, ...tooSmall } }),
+      files(),
+    );
+    await expect(readModel(third.directory)).rejects.toThrow(/false_positive_rate 0.1 cannot be stated from 3/);
+  });
+
+  test.skipIf(process.getuid?.() === 0)(
+    'directories that may not be read do not hide the others (needs a user other than root)',
+    async () => {
+      const store = temporaryDirectory();
+      await writeModel(store, draft(), files());
+      const locked = await writeModel(store, draft(), files());
+      await writeModel(store, draft({ name: 'secret' }), files());
+      chmodSync(locked.directory, 0);
+      chmodSync(join(store, 'secret'), 0);
+      const unreadable: string[] = [];
+      const listed = await listModels(store, ({ message }) => unreadable.push(message));
+      chmodSync(locked.directory, 0o700);
+      chmodSync(join(store, 'secret'), 0o700);
+      expect(listed.map(({ name, version }) => `${name}/${version}`)).toEqual(['demo/1', 'demo/2']);
+      expect(unreadable).toEqual([expect.stringContaining(join(store, 'secret'))]);
+    },
+  );
 
   test('metrics are added to a manifest and replace those of the same name', async () => {
     const { directory } = await writeModel(temporaryDirectory(), draft(), files());

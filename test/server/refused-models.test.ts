@@ -40,7 +40,7 @@ const BAD: Record<string, { make: (name: string) => Promise<unknown>; says: stri
       const path = join(await writeWith(name, () => {}), GRAPH_FILES.encoder);
       await writeFile(path, (await readFile(path)).subarray(0, 100));
     },
-    says: 'encoder.onnx: SHA-256 is',
+    says: 'encoder.onnx: has 100 bytes, the manifest says',
   },
   'missing-file': {
     make: async (name) => rm(join(await writeWith(name, () => {}), GRAPH_FILES.scorer)),

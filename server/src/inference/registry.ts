@@ -94,7 +94,7 @@ export class ModelRegistry {
 
 async function versionsIn(directory: string, log: Log): ReturnType<typeof listModels> {
   try {
-    return await listModels(directory);
+    return await listModels(directory, ({ message }) => log.error(`refused ${message}`));
   } catch (error) {
     log.error((error as Error).message);
     return [];
