@@ -125,39 +125,36 @@ export async function readManifest(directory: string): Promise<Manifest> {
 /**
  * Writes the next version of a model: all files and the manifest appear at once (a rename), or not at all.
  * @param files contents by file name; the graphs and the calibration scores are required
- * @returns the directory and the finished manifest
- * @throws {ModelStoreError} MANIFEST_INVALID where the draft breaks the schema, VERSION_EXISTS where another writer was faster
+ * @returns the directory and the finished manifest; where another writer takes the number first, the next one is used
+ * @throws {ModelStoreError} MANIFEST_INVALID where the draft breaks the schema
  */
 export async function writeModel(
   store: string,
   draft: ManifestDraft,
   files: ReadonlyMap<string, Uint8Array>,
 ): Promise<{ directory: string; manifest: Manifest }> {
-  await mkdir(store, { recursive: true });
-  const existing = (await listModels(store)).filter((reference) => reference.name === draft.name);
-  const version = String(1 + Math.max(0, ...existing.map((reference) => Number(reference.version))));
   const records: Record<string, FileRecord> = {};
   for (const [file, content] of files) records[file] = { sha256: sha256(content), bytes: content.byteLength };
   const { schema_version, name, ...rest } = draft;
-  const manifest = parseManifest({ schema_version, name, version, ...rest, files: records });
+  const manifestOf = (version: string) => parseManifest({ schema_version, name, version, ...rest, files: records });
+  manifestOf('1');
 
-  const parent = join(store, manifest.name);
-  const directory = join(parent, version);
+  const parent = join(store, name);
   const unfinished = join(parent, `.unfinished-${randomUUID()}`);
   await mkdir(unfinished, { recursive: true });
   try {
     for (const [file, content] of files) await writeDurably(join(unfinished, file), content);
-    await writeDurably(join(unfinished, 'manifest.json'), formatManifest(manifest));
-    await rename(unfinished, directory);
+    for (;;) {
+      const taken = (await readdir(parent)).filter((entry) => VERSION.test(entry)).map(Number);
+      const manifest = manifestOf(String(1 + Math.max(0, ...taken)));
+      const directory = join(parent, manifest.version);
+      await replaceDurably(join(unfinished, 'manifest.json'), formatManifest(manifest));
+      if (await renamedTo(unfinished, directory)) return { directory, manifest };
+    }
   } catch (error) {
     await rm(unfinished, { recursive: true, force: true });
-    const code = (error as NodeJS.ErrnoException).code;
-    if (code === 'ENOTEMPTY' || code === 'EEXIST') {
-      throw new ModelStoreError('VERSION_EXISTS', `${directory}: exists already; was another run writing it?`);
-    }
     throw error;
   }
-  return { directory, manifest };
 }
 
 /**
@@ -167,9 +164,7 @@ export async function writeModel(
 export async function recordMetrics(directory: string, metrics: Manifest['metrics']): Promise<Manifest> {
   const manifest = await readManifest(directory);
   const updated = parseManifest({ ...manifest, metrics: { ...manifest.metrics, ...metrics } });
-  const unfinished = join(directory, `.manifest-${randomUUID()}`);
-  await writeDurably(unfinished, formatManifest(updated));
-  await rename(unfinished, join(directory, 'manifest.json'));
+  await replaceDurably(join(directory, 'manifest.json'), formatManifest(updated));
   return updated;
 }
 
@@ -257,6 +252,25 @@ async function directoriesIn(path: string): Promise<string[]> {
   } catch (error) {
     throw new ModelStoreError('MODEL_NOT_FOUND', `${path}: not a readable model store directory`, { cause: error });
   }
+}
+
+/** @returns false where a directory with content stands there already */
+async function renamedTo(from: string, to: string): Promise<boolean> {
+  try {
+    await rename(from, to);
+    return true;
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code;
+    if (code === 'ENOTEMPTY' || code === 'EEXIST') return false;
+    throw error;
+  }
+}
+
+/** Writes a file so that it is always a whole one, the old or the new. */
+async function replaceDurably(path: string, content: Uint8Array): Promise<void> {
+  const unfinished = `${path}.${randomUUID()}`;
+  await writeDurably(unfinished, content);
+  await rename(unfinished, path);
 }
 
 async function writeDurably(path: string, content: Uint8Array): Promise<void> {

@@ -117,11 +117,11 @@ describe('elbo', () => {
     ],
     [['train', '--preset', 'shapes-mlp', '--name', 'A B'], /name must match pattern/],
     [['train', '--preset', 'mnist-mlp', '--data-dir', '/nowhere'], /train-images-idx3-ubyte.gz/],
-    [['train', '--preset', 'shapes-mlp', '--engine', 'abacus'], /Allowed choices are onnxruntime/],
-    [['train', '--preset', 'shapes-mlp', '--resume', '--out', '/nowhere'], /no checkpoint to resume from/],
     [['evaluate', '/nowhere'], /no such model version/],
     [['evaluate', '/nowhere', '--metrics', 'elbo,beauty'], /expected some of elbo, nll, active-units/],
+    [['evaluate', 'models/mnist/1', '--dataset', 'shapes'], /shapes has images of 1x32x32; mnist takes 1x28x28/],
     [['inspect', '/nowhere'], /no such model version/],
+    [['train', '--preset', 'shapes-mlp', '--limit', '500', '--out', 'package.json'], /EEXIST.*package.json|ENOTDIR/],
   ])('%j: exit code 2 and a line that says what is wrong', async (args, message) => {
     const { code, stderr, stdout } = await elbo(args);
     expect(stderr).toMatch(message);
@@ -129,6 +129,12 @@ describe('elbo', () => {
     expect(stdout).toBe('');
     expect(stderr).not.toMatch(/\n\s+at /);
     if (args.length > 0) expect(stderr.trimEnd().split('\n')).toHaveLength(1);
+  });
+
+  test('--resume without a checkpoint is refused', async () => {
+    const { code, stderr } = await elbo(['train', ...small, '--out', temporaryDirectory(), '--resume']);
+    expect(stderr).toMatch(/^elbo: .*no checkpoint of this configuration and data to resume from\n$/);
+    expect(code).toBe(2);
   });
 
   test('inspect refuses a file that is not an ONNX model', async () => {

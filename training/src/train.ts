@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { rm } from 'node:fs/promises';
+import { access, constants, mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Manifest } from '@elbo/models';
 import { DataError } from './data/data-error.js';
@@ -58,6 +58,9 @@ export interface TrainResult {
  */
 export async function train(options: TrainOptions): Promise<TrainResult | undefined> {
   const { engine, configuration, dataset } = options;
+  // Found out now rather than after hours of training.
+  await mkdir(options.store, { recursive: true });
+  await access(options.store, constants.W_OK);
   const { train: examples, validation } = splitValidation(
     dataset.train,
     configuration.validation_fraction,
@@ -71,8 +74,7 @@ export async function train(options: TrainOptions): Promise<TrainResult | undefi
   const model = buildModel(configuration, dataset.input.shape, meanPerPixel(examples));
   const resumedAt = Date.now();
   let startedAt = new Date(resumedAt).toISOString();
-  const checkpointPath = join(options.store, '.checkpoints', `${configuration.name}.checkpoint`);
-  const run = runIdentity(configuration, dataset);
+  const checkpointPath = join(options.store, '.checkpoints', checkpointName(configuration, dataset));
 
   const trainer = await Trainer.create(engine, model, configuration, examples);
   const evaluator = await ElboEvaluator.create(engine, model, validation, configuration.seed);
@@ -82,11 +84,6 @@ export async function train(options: TrainOptions): Promise<TrainResult | undefi
   let secondsBefore = 0;
   if (options.resume === true) {
     const checkpoint = await readCheckpoint(checkpointPath);
-    if (checkpoint.run !== run) {
-      throw new CheckpointError(
-        `${checkpointPath}: is of another configuration or data; resume with the same, or train anew`,
-      );
-    }
     trainer.restore(checkpoint.trainer);
     history.push(...checkpoint.history);
     best = checkpoint.best;
@@ -97,7 +94,7 @@ export async function train(options: TrainOptions): Promise<TrainResult | undefi
   const seconds = () => secondsBefore + (Date.now() - resumedAt) / 1000;
   const stepsBefore = trainer.step;
   const save = () => {
-    const checkpoint: Checkpoint = { run, trainer: trainer.state, best, epoch, history, startedAt, seconds: seconds() };
+    const checkpoint: Checkpoint = { trainer: trainer.state, best, epoch, history, startedAt, seconds: seconds() };
     return writeCheckpoint(checkpointPath, checkpoint);
   };
 
@@ -191,9 +188,10 @@ function means({ steps, loss, reconstruction, kl }: EpochSums): EpochRecord['tra
   return { loss: loss / steps, reconstruction: reconstruction / steps, kl: kl / steps };
 }
 
-/** What must be the same for a run to go on. */
-function runIdentity(configuration: Configuration, dataset: Dataset): string {
-  return createHash('sha256').update(JSON.stringify(configuration)).update(dataset.sha256).digest('hex');
+/** Runs of another configuration or other data have another checkpoint, so that none overwrites or continues another's. */
+function checkpointName(configuration: Configuration, dataset: Dataset): string {
+  const run = createHash('sha256').update(JSON.stringify(configuration)).update(dataset.sha256).digest('hex');
+  return `${configuration.name}-${run.slice(0, 16)}.checkpoint`;
 }
 
 function copyOf(weights: ReadonlyMap<string, Float32Array>): Map<string, Float32Array> {

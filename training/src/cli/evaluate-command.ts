@@ -1,5 +1,6 @@
 import { recordMetrics } from '@elbo/models';
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { DataError } from '../data/data-error.js';
 import { loadDataset } from '../data/datasets.js';
 import { OnnxRuntimeEngine } from '../engines/onnxruntime.js';
 import { DEFAULT_SAMPLES, evaluate, METRICS, type MetricName } from '../evaluation/evaluate.js';
@@ -50,6 +51,11 @@ async function run(directory: string, flags: EvaluateFlags): Promise<void> {
     limit: flags.limit,
     seed: configuration.seed,
   });
+  if (dataset.input.shape.join() !== manifest.input.shape.join()) {
+    throw new DataError(
+      `${dataset.name} has images of ${dataset.input.shape.join('x')}; ${manifest.name} takes ${manifest.input.shape.join('x')}`,
+    );
+  }
   const display = progressDisplay(manifest.name);
   const metrics = await evaluate({
     engine: new OnnxRuntimeEngine(flags.threads),

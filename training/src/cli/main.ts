@@ -32,13 +32,18 @@ for (const command of [trainCommand(), evaluateCommand(), inspectCommand(), pres
   program.addCommand(command.copyInheritedSettings(program));
 }
 
+/** What the operating system refuses: a full disk, a missing right, a file where a directory should be. */
+function isSystemError(error: unknown): boolean {
+  return error instanceof Error && 'syscall' in error;
+}
+
 try {
   await program.parseAsync();
 } catch (error) {
   if (error instanceof CommanderError) {
     // Commander has printed its line already.
     process.exitCode = error.exitCode === 0 ? 0 : BAD_INPUT;
-  } else if (USER_ERRORS.some((type) => error instanceof type)) {
+  } else if (USER_ERRORS.some((type) => error instanceof type) || isSystemError(error)) {
     console.error(`elbo: ${(error as Error).message}`);
     process.exitCode = BAD_INPUT;
   } else {

@@ -12,8 +12,6 @@ export class CheckpointError extends Error {
 
 /** Everything that an interrupted run goes on from. */
 export interface Checkpoint {
-  /** The configuration and the data's hash: a run goes on only with the same. */
-  readonly run: string;
   readonly trainer: TrainerState;
   readonly best: BestWeights | undefined;
   readonly history: readonly EpochRecord[];
@@ -89,7 +87,7 @@ export async function readCheckpoint(path: string): Promise<Checkpoint> {
   try {
     content = await readFile(path);
   } catch (error) {
-    throw new CheckpointError(`${path}: no checkpoint to resume from`, { cause: error });
+    throw new CheckpointError(`${path}: no checkpoint of this configuration and data to resume from`, { cause: error });
   }
   const body = content.subarray(0, -DIGEST_BYTES);
   const intact =
