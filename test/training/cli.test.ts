@@ -117,6 +117,7 @@ describe('elbo', () => {
     ],
     [['train', '--preset', 'shapes-mlp', '--name', 'A B'], /name must match pattern/],
     [['train', '--preset', 'mnist-mlp', '--data-dir', '/nowhere'], /train-images-idx3-ubyte.gz/],
+    [['train', '--preset', 'shapes-mlp', '--engine', 'abacus'], /Allowed choices are onnxruntime/],
     [['evaluate', '/nowhere'], /no such model version/],
     [['evaluate', '/nowhere', '--metrics', 'elbo,beauty'], /expected some of elbo, nll, active-units/],
     [['evaluate', 'models/mnist/1', '--dataset', 'shapes'], /shapes has images of 1x32x32; mnist takes 1x28x28/],
