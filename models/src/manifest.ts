@@ -118,7 +118,9 @@ export const ManifestSchema = Type.Object({
     }),
   }),
   calibration: CalibrationSchema,
-  files: Type.Record(Type.String({ pattern: '^[a-z0-9][a-z0-9._-]*$' }), FileRecordSchema),
+  files: Type.Record(Type.String({ pattern: '^[a-z0-9][a-z0-9._-]*$' }), FileRecordSchema, {
+    additionalProperties: false,
+  }),
   training: TrainingRecordSchema,
   metrics: Type.Record(Type.String(), MetricSchema),
 });

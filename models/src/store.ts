@@ -248,7 +248,16 @@ function formatManifest(manifest: Manifest): Uint8Array {
 async function directoriesIn(path: string): Promise<string[]> {
   try {
     const entries = await readdir(path, { withFileTypes: true });
-    return entries.filter((entry) => entry.isDirectory()).map((entry) => entry.name);
+    const isDirectory = await Promise.all(
+      entries.map(
+        async (entry) =>
+          entry.isDirectory() ||
+          // Kubernetes volumes and `current` links look so.
+          (entry.isSymbolicLink() &&
+            ((await stat(join(path, entry.name)).catch(() => undefined))?.isDirectory() ?? false)),
+      ),
+    );
+    return entries.filter((_, i) => isDirectory[i]).map((entry) => entry.name);
   } catch (error) {
     throw new ModelStoreError('MODEL_NOT_FOUND', `${path}: not a readable model store directory`, { cause: error });
   }

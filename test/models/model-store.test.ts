@@ -6,6 +6,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  symlinkSync,
   truncateSync,
   writeFileSync,
 } from 'node:fs';
@@ -104,6 +105,21 @@ describe('model store', () => {
     const listed = (await listModels(store)).map(({ name, version }) => `${name}/${version}`);
     expect(listed).toEqual(['another/1', ...Array.from({ length: 11 }, (_, i) => `demo/${i + 1}`)]);
     await expect(listModels(join(store, 'nowhere'))).rejects.toThrow(/not a readable model store directory/);
+  });
+
+  test('a link to a version counts as one', async () => {
+    const [store, elsewhere] = [temporaryDirectory(), temporaryDirectory()];
+    const { directory } = await writeModel(elsewhere, draft(), files());
+    mkdirSync(join(store, 'demo'));
+    symlinkSync(directory, join(store, 'demo', '1'));
+    symlinkSync(join(elsewhere, 'nowhere'), join(store, 'demo', '2'));
+    expect((await listModels(store)).map(({ version }) => version)).toEqual(['1']);
+  });
+
+  test('a manifest that lists a file outside its directory is refused', async () => {
+    const { manifest } = await writeModel(temporaryDirectory(), draft(), files());
+    const outside = { ...manifest.files, '../../secret': { sha256: '0'.repeat(64), bytes: 1 } };
+    expect(() => parseManifest({ ...manifest, files: outside })).toThrow(/manifest: files/);
   });
 
   test('writers at the same time each get a version of their own, and leave nothing unfinished', async () => {

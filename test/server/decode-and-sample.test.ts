@@ -105,6 +105,17 @@ describe('POST /sample', () => {
     expect(twice.body).toMatchObject({ status: 400, detail: 'count is given twice, in the query and in the body' });
   });
 
+  it.each(['count=-1e400', 'count=1e400', 'seed=Infinity', 'seed=1e400', 'temperature=1e400', 'temperature=-Infinity'])(
+    'refuses %s, and counts the queue rightly afterwards',
+    async (query) => {
+      const before = running.service.admitted;
+      const { status, body } = await request(running.url).post(`/sample?${query}`);
+      expect(status).toBe(400);
+      expect(body.detail).toMatch(/^query parameter (count|seed|temperature) must be/);
+      expect(running.service.admitted).toBe(before);
+    },
+  );
+
   it('scales the latents by the temperature', async () => {
     const warm = (await post('?count=4&seed=7')).body.latents.flat() as number[];
     const half = (await post('?count=4&seed=7&temperature=0.5')).body.latents.flat() as number[];

@@ -1,7 +1,6 @@
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { Agent, get, request as httpRequest } from 'node:http';
-import { type AddressInfo, createServer } from 'node:net';
+import { type AddressInfo, connect, createServer } from 'node:net';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
@@ -115,6 +114,25 @@ describe('the server process', () => {
     expect(response.headers.connection).toBe('close');
     expect(await ended(child)).toBe(0);
     await expect(fetch(`${address}/health/live`)).rejects.toThrow();
+  });
+
+  it.each([
+    ['sent nothing', ''],
+    ['sent half a head', 'GET /health/live HTTP/1.1\r\nHost:'],
+  ])('on SIGTERM does not wait for a connection that has %s', async (_, sent) => {
+    const child = start({});
+    const log = new Log(child.stdout);
+    const { port } = new URL((await log.until(/^serving at /)).address ?? '');
+    const socket = connect(Number(port), '127.0.0.1');
+    await once(socket, 'connect');
+    const closed = once(socket, 'close');
+    socket.on('error', () => {});
+    socket.write(sent);
+    // Answered on another connection, so the first one has been accepted.
+    await fetch(`http://127.0.0.1:${port}/health/live`);
+    child.kill('SIGTERM');
+    await closed;
+    expect(await ended(child)).toBe(0);
   });
 
   it('exits at once on a second signal', async () => {

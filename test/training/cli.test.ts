@@ -60,15 +60,18 @@ describe('elbo', () => {
     const text = await elbo(['inspect', join(result.directory, 'decoder.onnx')]);
     expect(text.stdout).toContain('x_mean float32 [N, 1, 32, 32]');
 
-    const evaluate = ['evaluate', result.directory, '--limit', '500', '--threads', '1', '--json'];
-    const evaluated = await elbo([...evaluate, '--metrics', 'elbo,active-units', '--record']);
+    const evaluate = ['evaluate', result.directory, '--threads', '1', '--json', '--metrics', 'elbo,active-units'];
+    const evaluated = await elbo([...evaluate, '--limit', '500']);
     expect(evaluated.code).toBe(0);
     const { metrics } = JSON.parse(evaluated.stdout.trimEnd().split('\n').at(-1) ?? '');
     // The number that training recorded comes out again from the exported files.
     expect(metrics.test_negative_elbo.value).toBeCloseTo(result.metrics.test_negative_elbo.value, 4);
-    expect((await readManifest(result.directory)).metrics.test_active_units.value).toBe(
-      metrics.test_active_units.value,
-    );
+    const partial = await elbo([...evaluate, '--limit', '500', '--record']);
+    expect(partial.stderr).toMatch(/^elbo: --record is for the whole test part/);
+    const recorded = await elbo([...evaluate, '--record']);
+    const whole = JSON.parse(recorded.stdout.trimEnd().split('\n').at(-1) ?? '').metrics;
+    expect(whole.test_active_units.examples).toBe(2000);
+    expect((await readManifest(result.directory)).metrics).toMatchObject(whole);
   });
 
   test('a second run writes the next version', async () => {

@@ -31,10 +31,14 @@ async function interruptedAt(step: number, store: string): Promise<void> {
   expect(result).toBeUndefined();
 }
 
-test('a run that was interrupted in the middle of an epoch and resumed equals one that was not', async () => {
+test.each([
+  ['in the middle of an epoch', 3 * 72 + 1],
+  ['in the last steps of an epoch', 3 * 72],
+  ['in the last steps of all', 8 * 72],
+])('a run that was interrupted %s and resumed equals one that was not', async (_, step) => {
   const [whole, broken] = [temporaryDirectory(), temporaryDirectory()];
   const expected = await train(options(whole));
-  await interruptedAt(3 * 72 + 1, broken);
+  await interruptedAt(step, broken);
   const resumed = await train(options(broken, { resume: true }));
   if (expected === undefined || resumed === undefined) throw new Error('a run stopped');
   expect(resumed.bestEpoch).toBe(expected.bestEpoch);

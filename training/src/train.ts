@@ -104,7 +104,8 @@ export async function train(options: TrainOptions): Promise<TrainResult | undefi
       for await (const progress of trainer.runEpoch()) {
         epoch = added(epoch, progress);
         options.onProgress?.(progress);
-        if (options.signal?.aborted) {
+        // At the end of an epoch its evaluation comes first.
+        if (options.signal?.aborted && trainer.step % trainer.stepsPerEpoch !== 0) {
           await save();
           return undefined;
         }
@@ -122,6 +123,10 @@ export async function train(options: TrainOptions): Promise<TrainResult | undefi
         best = { epoch: trainer.epoch, negativeElbo, weights: copyOf(trainer.weights) };
       }
       options.onEpoch?.(record);
+      if (options.signal?.aborted) {
+        await save();
+        return undefined;
+      }
       if (Date.now() - savedAt > CHECKPOINT_SECONDS * 1000) {
         await save();
         savedAt = Date.now();
@@ -130,6 +135,8 @@ export async function train(options: TrainOptions): Promise<TrainResult | undefi
     if (best === undefined) throw new CheckpointError(`${checkpointPath}: the run is complete but holds no weights`);
 
     const trainingSeconds = seconds();
+    // Should the export fail, --resume goes on from here.
+    await save();
     const measured = { engine, model, weights: best.weights, metrics: ['elbo'], seed: configuration.seed } as const;
     const exported = await exportModel(options.store, {
       engine,

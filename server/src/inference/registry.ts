@@ -8,10 +8,17 @@ import type { WorkerPool } from './pool.js';
 export class ModelRegistry {
   /** By name, versions in ascending order. */
   #models: ReadonlyMap<string, readonly ServedModel[]>;
+  /** Names in the store by alphabet, of refused models too. */
+  #stored: readonly string[];
   #configuredDefault: string | undefined;
 
-  private constructor(models: ReadonlyMap<string, readonly ServedModel[]>, configuredDefault: string | undefined) {
+  private constructor(
+    models: ReadonlyMap<string, readonly ServedModel[]>,
+    stored: readonly string[],
+    configuredDefault: string | undefined,
+  ) {
     this.#models = models;
+    this.#stored = stored;
     this.#configuredDefault = configuredDefault;
   }
 
@@ -26,7 +33,8 @@ export class ModelRegistry {
     log: Log,
   ): Promise<ModelRegistry> {
     const models = new Map<string, ServedModel[]>();
-    for (const reference of await versionsIn(directory, log)) {
+    const stored = await versionsIn(directory, log);
+    for (const reference of stored) {
       try {
         const model = servedModel(await readModel(reference.directory));
         await pool.load(model);
@@ -38,13 +46,20 @@ export class ModelRegistry {
         log.error(`refused ${reference.name}/${reference.version}: ${where}${message}`);
       }
     }
-    return new ModelRegistry(models, configuredDefault);
+    return new ModelRegistry(
+      models,
+      stored.map(({ name }) => name),
+      configuredDefault,
+    );
   }
 
-  /** Name of the model that answers where a caller names none. */
+  /**
+   * Name of the model that answers where a caller names none. It depends on the store alone: were it refused, another
+   * model's answer would not be what the caller asked for.
+   */
   get defaultModel(): string | undefined {
     if (this.#configuredDefault !== undefined) return this.#configuredDefault;
-    return this.#models.has('mnist') ? 'mnist' : [...this.#models.keys()].sort()[0];
+    return this.#stored.includes('mnist') ? 'mnist' : this.#stored[0];
   }
 
   /** Why the service can't do its work; undefined where it can. */

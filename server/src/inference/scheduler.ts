@@ -76,6 +76,8 @@ export class Scheduler<Call extends GraphCall> {
    */
   async admit<T>(items: number, work: () => Promise<T>): Promise<T> {
     const { maxItems } = this.#options;
+    // Anything else would spoil the count for good.
+    if (!(Number.isInteger(items) && items >= 0)) throw new RangeError(`items is ${items}; expected a whole number`);
     if (items > maxItems) {
       throw new InferenceError(
         'TOO_MANY_ITEMS',

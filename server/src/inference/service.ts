@@ -87,6 +87,11 @@ export class InferenceService {
     };
   }
 
+  /** Items accepted and not yet answered. */
+  get admitted(): number {
+    return this.#scheduler.admitted;
+  }
+
   /**
    * Counts `items` against the queue limit while `work` runs.
    * @throws {InferenceError} OVERLOADED, TOO_MANY_ITEMS

@@ -1,6 +1,11 @@
+import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
 import type { FastifyInstance } from 'fastify';
 import fp from 'fastify-plugin';
 import { ProblemError } from '../problems.js';
+
+/** Time that the body of an accepted request has to arrive once the server closes. */
+const BODY_GRACE_MS = 5000;
 
 /**
  * While the server closes: what was accepted is finished, its connection is closed after the answer (an idle keep-alive
@@ -8,8 +13,25 @@ import { ProblemError } from '../problems.js';
  */
 export const shutdown = fp(async (app: FastifyInstance) => {
   let closing = false;
+  const sockets = new Set<Socket>();
+  const requests = new Set<IncomingMessage>();
+  app.server.on('connection', (socket: Socket) => {
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+  });
+  app.addHook('onRequest', async ({ raw }, reply) => {
+    requests.add(raw);
+    reply.raw.once('close', () => requests.delete(raw));
+  });
   app.addHook('preClose', async () => {
     closing = true;
+    // Node would wait for connections that have sent nothing, or half a head, as browsers and balancers open them.
+    const accepted = new Set([...requests].map(({ socket }) => socket));
+    for (const socket of sockets) if (!accepted.has(socket)) socket.destroy();
+    const dropUnfinished = () => {
+      for (const { complete, socket } of requests) if (!complete) socket.destroy();
+    };
+    setTimeout(dropUnfinished, BODY_GRACE_MS).unref();
   });
   app.addHook('onRequest', async () => {
     if (closing) throw new ProblemError('UNAVAILABLE', 'the service is stopping', { 'retry-after': '1' });

@@ -20,7 +20,13 @@ export const validation = fp(async (app: FastifyInstance) => {
     }
     const validate = ajv.compile(schema);
     return (value: unknown) => {
-      if (validate(value)) return { value };
+      if (validate(value)) {
+        // To Ajv, infinity is within every bound and an integer, too.
+        const endless = httpPart === 'body' ? undefined : Object.entries(value as object).find(([, v]) => isEndless(v));
+        if (endless === undefined) return { value };
+        const detail = `${PARTS[httpPart ?? ''] ?? httpPart} ${endless[0]} must be a finite number`;
+        return { error: new ProblemError('INVALID_REQUEST', detail) };
+      }
       const [first] = validate.errors ?? [];
       return {
         error: new ProblemError('INVALID_REQUEST', first === undefined ? 'not valid' : explain(first, httpPart)),
@@ -37,6 +43,10 @@ const PARTS: Readonly<Record<string, string>> = {
   headers: 'header',
   body: 'body field',
 };
+
+function isEndless(value: unknown): boolean {
+  return typeof value === 'number' && !Number.isFinite(value);
+}
 
 function explain({ keyword, params, instancePath, message, data, parentSchema }: ErrorObject, part = 'body'): string {
   const where = PARTS[part] ?? part;

@@ -5,6 +5,7 @@ import { loadDataset } from '../data/datasets.js';
 import { OnnxRuntimeEngine } from '../engines/onnxruntime.js';
 import { DEFAULT_SAMPLES, evaluate, METRICS, type MetricName } from '../evaluation/evaluate.js';
 import { readTrainedModel } from '../evaluation/trained-model.js';
+import { ConfigurationError } from '../vae/configuration.js';
 import { dataDirOption, integer, jsonOption, limitOption, seedOption, threadsOption } from './options.js';
 import { progressDisplay } from './progress.js';
 
@@ -45,6 +46,11 @@ export function evaluateCommand(): Command {
 }
 
 async function run(directory: string, flags: EvaluateFlags): Promise<void> {
+  if (flags.record && (flags.dataset !== undefined || flags.limit !== undefined)) {
+    throw new ConfigurationError(
+      '--record is for the whole test part of the own data set: leave out --dataset and --limit',
+    );
+  }
   const { manifest, configuration, model, weights } = await readTrainedModel(directory);
   const dataset = await loadDataset(flags.dataset ?? configuration.dataset, {
     dataDir: flags.dataDir,
