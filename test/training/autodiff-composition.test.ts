@@ -151,7 +151,7 @@ describe('gradients of composed functions', () => {
     const before = graph.nodes.length;
     gradients(loss, [w]);
     const added = graph.nodes.slice(before).map(({ operator }) => operator);
-    expect(added.toSorted()).toEqual(['Expand', 'MatMul', 'Transpose', 'Unsqueeze']);
+    expect(added.toSorted()).toEqual(['Expand', 'Identity', 'MatMul', 'Transpose', 'Unsqueeze']);
   });
 });
 

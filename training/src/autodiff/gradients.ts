@@ -1,13 +1,13 @@
 import { GraphError } from '../onnx/errors.js';
 import type { Graph, Node } from '../onnx/graph.js';
-import { add, scalar } from '../onnx/ops.js';
+import { add, identity, scalar } from '../onnx/ops.js';
 import { formatShape, type Tensor } from '../onnx/tensor.js';
 import { ruleOf } from './rules.js';
 
 /**
  * Appends to a loss's graph the nodes that compute its gradients: reverse-mode differentiation, one walk from the loss
  * back to what it is differentiated by. Only nodes on a path between the two are visited; inside a loop's body the path
- * may lead through the graphs around it.
+ * may lead through the graphs around it. It ends at a value under `stopGradient`.
  * @param loss float32 scalar
  * @param parameters tensors that the loss depends on
  * @returns one gradient for each parameter, of its shape
@@ -19,7 +19,7 @@ export function gradients(loss: Tensor, parameters: readonly Tensor[]): Tensor[]
     throw new GraphError(`the loss must be a float32 scalar; it is ${loss.dtype} ${formatShape(loss.shape)}`);
   }
   const nodes = visibleNodes(loss.graph);
-  const dependent = dependentOn(parameters, nodes);
+  const dependent = dependentOn(parameters, nodes, loss.graph);
   const gradientOf = new Map<Tensor, Tensor>([[loss, scalar(loss.graph, 1)]]);
 
   for (const node of nodes.toReversed()) {
@@ -36,18 +36,21 @@ export function gradients(loss: Tensor, parameters: readonly Tensor[]): Tensor[]
       gradientOf.set(input, sum === undefined ? contribution : add(sum, contribution));
     }
   }
-  return parameters.map((parameter) => {
+  const found = parameters.map((parameter) => {
     const gradient = gradientOf.get(parameter);
     if (gradient === undefined) throw new GraphError(`the loss does not depend on ${parameter.name}`);
-    return gradient;
+    // A tensor of its own, since one may be the gradient of several parameters, or a constant.
+    return identity(gradient);
   });
+  loss.graph.recordGradients({ loss, parameters, gradients: found });
+  return found;
 }
 
-function dependentOn(parameters: readonly Tensor[], nodes: readonly Node[]): ReadonlySet<Tensor> {
+function dependentOn(parameters: readonly Tensor[], nodes: readonly Node[], graph: Graph): ReadonlySet<Tensor> {
   const dependent = new Set<Tensor>(parameters);
   for (const node of nodes) {
     if (tensorsReadBy(node).some((tensor) => dependent.has(tensor))) {
-      for (const output of node.outputs) dependent.add(output);
+      for (const output of node.outputs) if (!graph.stopsGradient(output)) dependent.add(output);
     }
   }
   return dependent;

@@ -25,10 +25,21 @@ export interface Node {
   readonly attributes: Attributes;
 }
 
-/** Names and constants are shared by a graph and the graphs inside its nodes, which see them as outer scope. */
+/** That some tensors of a graph are the gradients of one of its values. */
+export interface GradientRecord {
+  readonly loss: Tensor;
+  readonly parameters: readonly Tensor[];
+  /** One for each parameter. */
+  readonly gradients: readonly Tensor[];
+}
+
+/** What a graph shares with the graphs inside its nodes, which see it as outer scope. */
 interface Scope {
   readonly names: Set<string>;
   readonly constants: Map<string, Tensor>;
+  /** Values that gradients do not flow through. */
+  readonly stops: Set<Tensor>;
+  readonly gradientRecords: Map<Tensor, GradientRecord>;
   counter: number;
 }
 
@@ -48,7 +59,10 @@ export class Graph {
   constructor(name: string, parent?: Graph) {
     this.name = name;
     this.parent = parent;
-    this.#scope = parent === undefined ? { names: new Set(), constants: new Map(), counter: 0 } : parent.#scope;
+    this.#scope =
+      parent === undefined
+        ? { names: new Set(), constants: new Map(), stops: new Set(), gradientRecords: new Map(), counter: 0 }
+        : parent.#scope;
   }
 
   /** @throws {GraphError} where the name is taken */
@@ -129,6 +143,25 @@ export class Graph {
     this.nodes.push({ operator: 'Identity', inputs: [tensor], outputs: [named], attributes: {} });
     this.outputs.push(named);
     return named;
+  }
+
+  /** Marks a value that no gradient flows through: what it was computed from counts as constant. */
+  stopGradientAt(tensor: Tensor): void {
+    this.#scope.stops.add(tensor);
+  }
+
+  stopsGradient(tensor: Tensor): boolean {
+    return this.#scope.stops.has(tensor);
+  }
+
+  /** Notes what gradients are of, so that an engine may differentiate by its own means. */
+  recordGradients(record: GradientRecord): void {
+    for (const gradient of record.gradients) this.#scope.gradientRecords.set(gradient, record);
+  }
+
+  /** The record of a tensor that is a gradient. */
+  gradientRecordOf(tensor: Tensor): GradientRecord | undefined {
+    return this.#scope.gradientRecords.get(tensor);
   }
 
   /** Whether the tensor stands in this graph or in one around it. */

@@ -77,6 +77,13 @@ export const equal = binary('Equal');
 
 export const square = (x: Tensor): Tensor => mul(x, x);
 
+/** The same value, which counts as constant where gradients are taken. */
+export function stopGradient(x: Tensor): Tensor {
+  const y = identity(x);
+  x.graph.stopGradientAt(y);
+  return y;
+}
+
 export function where(condition: Tensor, a: Operand, b: Operand): Tensor {
   const graph = innermostGraph(
     'Where',
@@ -229,8 +236,7 @@ export function loop(
   for (const [i, state] of result.states.entries()) {
     const before = initial[i];
     if (before === undefined || before.dtype !== state.dtype || !sameShape(before.shape, state.shape)) {
-      const format = (x?: Tensor) => (x === undefined ? 'nothing' : `${x.dtype} ${formatShape(x.shape)}`);
-      throw new GraphError(`Loop: state ${i} changes from ${format(before)} to ${format(state)}`);
+      throw new GraphError(`Loop: state ${i} changes from ${describe(before)} to ${describe(state)}`);
     }
   }
   if (result.states.length !== initial.length) {
@@ -246,4 +252,45 @@ export function loop(
   const always = outer.constant({ dtype: 'bool', shape: [], data: Uint8Array.of(1) });
   const outputs = outer.node('Loop', [tripCount, always, ...initial], { body: { kind: 'graph', value: inner } }, types);
   return { states: outputs.slice(0, initial.length), collected: outputs.slice(initial.length) };
+}
+
+/**
+ * ONNX's If: only the branch that the condition picks is computed.
+ * @param condition bool scalar
+ * @param inputs outer tensors that the branches compute with; what a branch computes of other tensors alone stands, and
+ *   is computed, outside
+ * @param then computes the outputs of the one branch, `otherwise` those of the other, of the same types and shapes
+ */
+export function ifElse(
+  condition: Tensor,
+  inputs: readonly Tensor[],
+  then: (inputs: readonly Tensor[]) => readonly Tensor[],
+  otherwise: (inputs: readonly Tensor[]) => readonly Tensor[],
+): Tensor[] {
+  if (condition.dtype !== 'bool' || condition.shape.length > 0) {
+    throw new GraphError(`If: the condition must be a bool scalar; it is ${describe(condition)}`);
+  }
+  const outer = innermostGraph('If', [condition, ...inputs]);
+  const branch = (name: string, build: (inputs: readonly Tensor[]) => readonly Tensor[]) => {
+    const graph = new Graph(outer.uniqueName(name), outer);
+    // An Identity inside the branch holds what follows from it there.
+    const results = build(inputs.flatMap((input) => graph.node('Identity', [input])));
+    for (const result of results) graph.output(result, graph.uniqueName(`${graph.name}_output`));
+    return graph;
+  };
+  const [thenBranch, elseBranch] = [branch('then', then), branch('else', otherwise)];
+  const [ours, theirs] = [thenBranch, elseBranch].map((graph) => graph.outputs.map(describe));
+  if (ours?.join('; ') !== theirs?.join('; ')) {
+    throw new GraphError(`If: the branches give ${ours?.join('; ')} and ${theirs?.join('; ')}`);
+  }
+  return outer.node(
+    'If',
+    [condition],
+    { then_branch: { kind: 'graph', value: thenBranch }, else_branch: { kind: 'graph', value: elseBranch } },
+    thenBranch.outputs.map(({ dtype, shape }) => ({ dtype, shape })),
+  );
+}
+
+function describe(x?: Tensor): string {
+  return x === undefined ? 'nothing' : `${x.dtype} ${formatShape(x.shape)}`;
 }
