@@ -1,3 +1,4 @@
+import { inBytes } from '@elbo/training/evaluation/batches';
 import type { TensorData } from '@elbo/training/onnx/tensor';
 import { type Progress, Trainer } from '@elbo/training/trainer/trainer';
 import type { StepMetric } from '@elbo/training/trainer/training-graph';
@@ -10,7 +11,7 @@ let outputs: Readonly<Record<string, TensorData>> = {};
 
 const workload = await createWorkload();
 const engine = keepOutputs(await createEngine(process.argv[2] as Contender, workload));
-const trainer = await Trainer.create(engine, workload.model, workload.configuration, workload.examples);
+const trainer = await Trainer.create(engine, workload.model, workload.configuration, await inBytes(workload.examples));
 const runs = (async function* (): AsyncGenerator<Progress, never> {
   for (;;) yield* trainer.runEpoch();
 })();

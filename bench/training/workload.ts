@@ -2,7 +2,7 @@ import { statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { RandomSource } from '@elbo/models';
-import { type Examples, meanPerPixel, splitValidation } from '@elbo/training/data/dataset';
+import { type Examples, inMemory, meanPerFeature, splitValidation } from '@elbo/training/data/dataset';
 import { loadDataset } from '@elbo/training/data/datasets';
 import { type Configuration, parseConfiguration } from '@elbo/training/vae/configuration';
 import { buildModel, type Model } from '@elbo/training/vae/model';
@@ -53,7 +53,7 @@ const CONFIGURATION = parseConfiguration({
 export async function createWorkload(): Promise<Workload> {
   const { all, data } = await loadExamples();
   const { train: examples } = splitValidation(all, CONFIGURATION.validation_fraction, CONFIGURATION.seed);
-  const model = buildModel(CONFIGURATION, INPUT_SHAPE, meanPerPixel(examples));
+  const model = buildModel(CONFIGURATION, INPUT_SHAPE, (await meanPerFeature(examples)).mean);
   return { configuration: CONFIGURATION, model, examples, data };
 }
 
@@ -65,7 +65,7 @@ async function loadExamples(): Promise<{ all: Examples; data: string }> {
   const random = new RandomSource(CONFIGURATION.seed);
   const words = Uint32Array.from({ length: (MNIST_EXAMPLES * size) / 4 }, () => random.uint32());
   return {
-    all: { count: MNIST_EXAMPLES, values: new Uint8Array(words.buffer) },
+    all: inMemory(new Uint8Array(words.buffer), INPUT_SHAPE),
     data: "random bytes of MNIST's shape",
   };
 }

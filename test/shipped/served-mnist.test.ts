@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { greyPng, pixelsOf } from '../server/support/pictures.js';
 import { type RunningService, startService } from '../server/support/running-service.js';
 import { dataDirectory } from '../support/data-directory.js';
+import { bytesOf } from '../support/examples.js';
 
 interface Scored {
   readonly score: number;
@@ -32,7 +33,9 @@ async function scoresOf(pixels: Float32Array): Promise<Scored[]> {
   return body.scores;
 }
 
-async function scoresOfExamples({ count, values }: Examples): Promise<Scored[]> {
+async function scoresOfExamples(examples: Examples): Promise<Scored[]> {
+  const { count } = examples;
+  const values = await bytesOf(examples);
   const scores: Scored[] = [];
   for (let start = 0; start < count; start += 1000) {
     const bytes = values.subarray(start * SIZE, Math.min(count, start + 1000) * SIZE);

@@ -6,6 +6,7 @@ import { DataError } from '@elbo/training/data/data-error';
 import { type IdxArray, readIdx, readIdxExamples } from '@elbo/training/data/idx';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { bytesOf } from '../support/examples.js';
 import { encodeIdx } from '../support/idx.js';
 import { temporaryDirectory } from '../support/temporary-directory.js';
 
@@ -197,7 +198,8 @@ describe('images and their labels', () => {
 
   test('become examples; a label may be any byte', async () => {
     const examples = await pair(encodeIdx([2, 2, 3], pixels), encodeIdx([2], Uint8Array.of(0, 255)));
-    expect(examples).toEqual({ count: 2, values: pixels, labels: Uint8Array.of(0, 255) });
+    expect(examples).toMatchObject({ count: 2, shape: [1, 2, 3], dtype: 'uint8', labels: Uint8Array.of(0, 255) });
+    expect(await bytesOf(examples)).toEqual(pixels);
   });
 
   test('must be equally many', async () => {

@@ -2,6 +2,7 @@ import { DataError } from '@elbo/training/data/data-error';
 import { loadDataset } from '@elbo/training/data/datasets';
 import { drawShapes, generateShapes, SHAPES_COMBINATIONS, SHAPES_FACTORS } from '@elbo/training/data/shapes';
 import { describe, expect, test } from 'vitest';
+import { bytesOf } from '../support/examples.js';
 
 const SIZE = 32;
 
@@ -43,7 +44,9 @@ describe('generated shapes', () => {
   });
 
   test('are white on black, each at its place in the picture', async () => {
-    const { count, values, factors } = await generateShapes({ count: 500, seed: 1 });
+    const examples = await generateShapes({ count: 500, seed: 1 });
+    const { count, factors } = examples;
+    const values = await bytesOf(examples);
     expect(Buffer.compare(values, await drawShapes(factors.values))).toBe(0);
     for (let row = 0; row < count; row++) {
       const pixels = image(values, row);
@@ -58,7 +61,9 @@ describe('generated shapes', () => {
   });
 
   test('all differ, so that factors can be told from pixels', async () => {
-    const { count, values } = await generateShapes({ count: SHAPES_COMBINATIONS, seed: 0 });
+    const examples = await generateShapes({ count: SHAPES_COMBINATIONS, seed: 0 });
+    const { count } = examples;
+    const values = await bytesOf(examples);
     const distinct = new Set<string>();
     for (let row = 0; row < count; row++) distinct.add(Buffer.from(image(values, row)).toString('latin1'));
     expect(distinct.size).toBe(SHAPES_FACTORS.cardinalities.reduce((product, size) => product * size, 1));
@@ -129,8 +134,9 @@ test('no test image of the shapes data set is a training image', async () => {
   expect(sha256).toMatch(/^[0-9a-f]{64}$/);
   const seen = new Set<string>();
   for (const part of [train, held]) {
-    expect(part.values.length).toBe(part.count * SIZE * SIZE);
-    for (let row = 0; row < part.count; row++) seen.add(Buffer.from(image(part.values, row)).toString('latin1'));
+    const values = await bytesOf(part);
+    expect(values.length).toBe(part.count * SIZE * SIZE);
+    for (let row = 0; row < part.count; row++) seen.add(Buffer.from(image(values, row)).toString('latin1'));
   }
   expect(seen.size).toBe(12_000);
 });

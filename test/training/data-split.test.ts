@@ -1,28 +1,35 @@
 import { DataError } from '@elbo/training/data/data-error';
-import { type Examples, meanPerPixel, slice, splitValidation, take } from '@elbo/training/data/dataset';
+import {
+  type Examples,
+  inMemory,
+  meanPerFeature,
+  slice,
+  splitValidation,
+  subset,
+  take,
+} from '@elbo/training/data/dataset';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { bytesOf } from '../support/examples.js';
 
 /** Examples that carry their index: in the two pixels, the label and the two factors. */
 function numbered(count: number): Examples {
   const twice = Uint8Array.from({ length: 2 * count }, (_, i) => (i >> 1) + (i & 1));
-  return {
-    count,
-    values: twice,
+  return inMemory(twice, [2], {
     labels: Uint8Array.from({ length: count }, (_, i) => i),
     factors: { names: ['a', 'b'], cardinalities: [200, 201], values: twice },
-  };
+  });
 }
 
 const indices = ({ labels }: Examples) => Array.from(labels ?? []);
 
 describe('the validation split', () => {
-  test('puts every example in exactly one part, in the original order, with all that belongs to it', () => {
+  test('puts every example in exactly one part, in the original order, with all that belongs to it', async () => {
     const sizes = fc
       .integer({ min: 2, max: 200 })
       .chain((count) => fc.record({ count: fc.constant(count), size: fc.integer({ min: 1, max: count - 1 }) }));
-    fc.assert(
-      fc.property(sizes, fc.nat(), ({ count, size }, seed) => {
+    await fc.assert(
+      fc.asyncProperty(sizes, fc.nat(), async ({ count, size }, seed) => {
         const { train, validation } = splitValidation(numbered(count), size / count, seed);
         expect(validation.count).toBe(size);
         const all = [...indices(train), ...indices(validation)].sort((a, b) => a - b);
@@ -30,7 +37,7 @@ describe('the validation split', () => {
         for (const part of [train, validation]) {
           expect(indices(part)).toEqual(indices(part).toSorted((a, b) => a - b));
           const twice = indices(part).flatMap((i) => [i, i + 1]);
-          expect(Array.from(part.values)).toEqual(twice);
+          expect(Array.from(await bytesOf(part))).toEqual(twice);
           expect(Array.from(part.factors?.values ?? [])).toEqual(twice);
         }
       }),
@@ -49,16 +56,38 @@ describe('the validation split', () => {
   });
 });
 
-test('taking a limit keeps the first examples, or all', () => {
+test('taking a limit keeps the first examples, or all', async () => {
   expect(indices(take(numbered(5), 3))).toEqual([0, 1, 2]);
   expect(indices(take(numbered(5), 9))).toEqual([0, 1, 2, 3, 4]);
   expect(indices(slice(numbered(5), 2, 4))).toEqual([2, 3]);
+  expect(Array.from(await bytesOf(slice(numbered(5), 2, 4)))).toEqual([2, 3, 3, 4]);
 });
 
-test('the mean of a pixel is the mean of its bytes over 255', () => {
-  const examples = { count: 3, values: Uint8Array.of(0, 255, 10, 0, 255, 20, 0, 255, 60) };
-  const mean = meanPerPixel(examples);
-  expect(mean[0]).toBe(0);
-  expect(mean[1]).toBe(1);
-  expect(mean[2]).toBeCloseTo(30 / 255, 12);
+test('subsets of slices of subsets are the examples that the indices name at last', async () => {
+  const examples = slice(subset(slice(numbered(20), 5, 15), [9, 0, 4, 4, 2]), 1, 5);
+  expect(indices(examples)).toEqual([5, 9, 9, 7]);
+  expect(Array.from(await bytesOf(examples))).toEqual([5, 6, 9, 10, 9, 10, 7, 8]);
+  expect(Array.from(examples.factors?.values ?? [])).toEqual([5, 6, 9, 10, 9, 10, 7, 8]);
+});
+
+describe('moments of every feature', () => {
+  test('the mean of a pixel is the mean of its bytes over 255', async () => {
+    const { mean, variance } = await meanPerFeature(inMemory(Uint8Array.of(0, 255, 10, 0, 255, 20, 0, 255, 60), [3]));
+    expect([mean[0], mean[1]]).toEqual([0, 1]);
+    expect(mean[2]).toBeCloseTo(30 / 255, 12);
+    expect([variance[0], variance[1]]).toEqual([0, 0]);
+    expect(variance[2]).toBeCloseTo((20 ** 2 + 10 ** 2 + 30 ** 2) / 3 / 255 ** 2, 12);
+  });
+
+  test('numbers far from zero keep their variance', async () => {
+    const { mean, variance } = await meanPerFeature(inMemory(Float32Array.of(-1, 4e6, 0, 4e6 + 1, 4, 4e6 + 2), [2]));
+    expect(Array.from(mean)).toEqual([1, 4e6 + 1]);
+    expect(variance[0]).toBeCloseTo(14 / 3, 12);
+    expect(variance[1]).toBeCloseTo(2 / 3, 9);
+  });
+});
+
+test('values that are no whole number of examples, or labels of another number, are refused', () => {
+  expect(() => inMemory(new Uint8Array(7), [2])).toThrow('7 values; expected a multiple of 2');
+  expect(() => inMemory(new Uint8Array(8), [2], { labels: new Uint8Array(3) })).toThrow('3 labels; expected 4');
 });

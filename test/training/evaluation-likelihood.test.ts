@@ -5,11 +5,13 @@ import { latentStructure } from '@elbo/training/evaluation/latent-structure';
 import { buildModel } from '@elbo/training/vae/model';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { bytesOf } from '../support/examples.js';
 import { barsDataset, tinyConfiguration } from './support/bars.js';
 import { crossEntropy, decode, encode, klToStandardNormal } from './support/reference-mlp.js';
 
 const engine = new OnnxRuntimeEngine(1);
 const dataset = barsDataset(100, 60);
+const testBytes = await bytesOf(dataset.test);
 const model = buildModel(tinyConfiguration({ activation: 'relu', latent_size: 2 }), [1, 6, 6]);
 // The encoder is damped, so that its posterior is a proposal from which few samples reach the true one, yet is not the prior.
 const random = new RandomSource(11);
@@ -21,7 +23,7 @@ const weights = new Map(
 );
 
 /** Black and white only: binarisation then leaves the pixels as they are, and the oracle sees the same. */
-const blackAndWhite = { count: 60, values: dataset.test.values.map((byte) => (byte > 0 ? 255 : 0)) };
+const blackAndWhite = { count: 60, values: testBytes.map((byte) => (byte > 0 ? 255 : 0)) };
 const pixels = Array.from({ length: 60 }, (_, i) =>
   Array.from(blackAndWhite.values.subarray(i * 36, (i + 1) * 36), (b) => b / 255),
 );
@@ -99,11 +101,14 @@ describe('evaluation', () => {
       for (let i = 1; i < matrix.length; i += 2) matrix[i] = 0;
       silenced.get(`${head}.bias`)?.set([0], 1);
     }
-    const { activeUnits, klPerDimension } = await latentStructure(engine, model, silenced, dataset.test);
+    const { activeUnits, klPerDimension } = await latentStructure(engine, model, silenced, {
+      count: 60,
+      values: testBytes,
+    });
     expect(activeUnits).toBe(1);
     expect(klPerDimension[1]).toBeCloseTo(0, 6);
     const total = Array.from({ length: 60 }, (_, i) => {
-      const x = Array.from(dataset.test.values.subarray(i * 36, (i + 1) * 36), (byte) => byte / 255);
+      const x = Array.from(testBytes.subarray(i * 36, (i + 1) * 36), (byte) => byte / 255);
       return klToStandardNormal(encode(x, silenced, 1, 10)) / 60;
     }).reduce((a, b) => a + b);
     expect(klPerDimension[0] + klPerDimension[1]).toBeCloseTo(total, 4);

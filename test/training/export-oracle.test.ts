@@ -5,6 +5,7 @@ import { checkParity, PARITY_LIMIT } from '@elbo/training/export/parity';
 import { float32 } from '@elbo/training/onnx/tensor';
 import { train } from '@elbo/training/train';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { bytesOf } from '../support/examples.js';
 import { suiteDirectory } from '../support/temporary-directory.js';
 import { barsDataset, tinyConfiguration } from './support/bars.js';
 import { crossEntropy, decode, encode, klToStandardNormal, sigmoid } from './support/reference-mlp.js';
@@ -14,7 +15,7 @@ const dataset = barsDataset();
 const engine = new OnnxRuntimeEngine(1);
 const store = suiteDirectory();
 const N = 5;
-const x = Float32Array.from(dataset.test.values.subarray(0, N * 36), (byte) => byte / 255);
+const x = Float32Array.from((await bytesOf(dataset.test)).subarray(0, N * 36), (byte) => byte / 255);
 const rows = Array.from({ length: N }, (_, i) => Array.from(x.subarray(i * 36, (i + 1) * 36)));
 
 let directory: string;

@@ -1,6 +1,7 @@
 import { OnnxRuntimeEngine } from '@elbo/training/engines/onnxruntime';
 import { train } from '@elbo/training/train';
 import { describe, expect, test } from 'vitest';
+import { bytesOf } from '../support/examples.js';
 import { temporaryDirectory } from '../support/temporary-directory.js';
 import { barsDataset, tinyConfiguration } from './support/bars.js';
 
@@ -33,7 +34,7 @@ describe('training', () => {
       store: temporaryDirectory(),
     });
     const reached = result?.manifest.metrics.test_negative_elbo.value;
-    expect(reached).toBeLessThan(0.8 * meanPixelEntropy(dataset.test.values, 36));
+    expect(reached).toBeLessThan(0.8 * meanPixelEntropy(await bytesOf(dataset.test), 36));
     expect(result?.manifest.latent.active_units).toBeGreaterThan(1);
   });
 
@@ -52,7 +53,7 @@ describe('training', () => {
         controller.abort();
       },
     });
-    const entropy = meanPixelEntropy(dataset.train.values, 36);
+    const entropy = meanPixelEntropy(await bytesOf(dataset.train), 36);
     // Untrained weights add noise to the logits, so somewhat above; a decoder that starts at 1/2 would be at 36 log 2.
     expect(first).toBeGreaterThan(0.98 * entropy);
     expect(first).toBeLessThan(0.5 * (entropy + 36 * Math.log(2)));

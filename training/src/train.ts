@@ -3,8 +3,9 @@ import { access, constants, mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Manifest } from '@elbo/models';
 import { DataError } from './data/data-error.js';
-import { type Dataset, meanPerPixel, splitValidation } from './data/dataset.js';
+import { type Dataset, meanPerFeature, splitValidation } from './data/dataset.js';
 import type { Engine } from './engines/engine.js';
+import { inBytes } from './evaluation/batches.js';
 import { ElboEvaluator } from './evaluation/elbo.js';
 import { evaluate } from './evaluation/evaluate.js';
 import { MINIMUM_HELD_OUT } from './export/calibration.js';
@@ -58,6 +59,8 @@ export interface TrainResult {
  */
 export async function train(options: TrainOptions): Promise<TrainResult | undefined> {
   const { engine, configuration, dataset } = options;
+  const { input } = dataset;
+  if (input.kind !== 'image') throw new DataError(`${dataset.name}: the data are vectors; expected images`);
   // Found out now rather than after hours of training.
   await mkdir(options.store, { recursive: true });
   await access(options.store, constants.W_OK);
@@ -71,13 +74,13 @@ export async function train(options: TrainOptions): Promise<TrainResult | undefi
       `${validation.count} validation examples (${configuration.validation_fraction} of ${dataset.train.count}); expected at least ${MINIMUM_HELD_OUT} to calibrate scores: raise --limit or validation_fraction`,
     );
   }
-  const model = buildModel(configuration, dataset.input.shape, meanPerPixel(examples));
+  const model = buildModel(configuration, input.shape, (await meanPerFeature(examples)).mean);
   const resumedAt = Date.now();
   let startedAt = new Date(resumedAt).toISOString();
   const checkpointPath = join(options.store, '.checkpoints', checkpointName(configuration, dataset));
 
-  const trainer = await Trainer.create(engine, model, configuration, examples);
-  const evaluator = await ElboEvaluator.create(engine, model, validation, configuration.seed);
+  const trainer = await Trainer.create(engine, model, configuration, await inBytes(examples));
+  const evaluator = await ElboEvaluator.create(engine, model, await inBytes(validation), configuration.seed);
   const history: EpochRecord[] = [];
   let best: BestWeights | undefined;
   let epoch = NOTHING;
@@ -143,7 +146,7 @@ export async function train(options: TrainOptions): Promise<TrainResult | undefi
       model,
       weights: best.weights,
       configuration,
-      input: dataset.input,
+      input,
       train: examples,
       validation,
       training: {

@@ -1,13 +1,13 @@
 import { createHash } from 'node:crypto';
 import { RandomSource } from '@elbo/models';
-import type { Dataset, Examples } from '@elbo/training/data/dataset';
+import { type Dataset, type Examples, inMemory } from '@elbo/training/data/dataset';
 import { type Configuration, loadPreset } from '@elbo/training/vae/configuration';
 
 const SIDE = 6;
 
 /** Images of one to three bright bars: a data set that a tiny network learns in a second. */
 export function barsDataset(trainCount = 600, testCount = 200): Dataset {
-  const train = bars(trainCount, 1);
+  const values = bars(trainCount, 1);
   return {
     name: 'bars',
     input: {
@@ -18,9 +18,9 @@ export function barsDataset(trainCount = 600, testCount = 200): Dataset {
       value_range: [0, 1],
       resize: { fit: 'contain', background: 0 },
     },
-    train,
-    test: bars(testCount, 2),
-    sha256: createHash('sha256').update(train.values).digest('hex'),
+    train: examplesOf(values),
+    test: examplesOf(bars(testCount, 2)),
+    sha256: createHash('sha256').update(values).digest('hex'),
   };
 }
 
@@ -40,7 +40,9 @@ export function tinyConfiguration(changes: Partial<Configuration> = {}): Configu
   };
 }
 
-function bars(count: number, seed: number): Examples {
+const examplesOf = (values: Uint8Array): Examples => inMemory(values, [1, SIDE, SIDE]);
+
+function bars(count: number, seed: number): Uint8Array {
   const random = new RandomSource(seed);
   const values = new Uint8Array(count * SIDE * SIDE);
   for (let i = 0; i < count; i++) {
@@ -50,5 +52,5 @@ function bars(count: number, seed: number): Examples {
       for (let j = 0; j < SIDE; j++) values[i * SIDE * SIDE + (across ? at * SIDE + j : j * SIDE + at)] = 230;
     }
   }
-  return { count, values };
+  return values;
 }

@@ -1,10 +1,9 @@
-import { createHash } from 'node:crypto';
 import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ImageInput } from '@elbo/models';
 import { closestMatch } from 'leven';
 import { DataError } from './data-error.js';
-import { type Dataset, type Examples, slice, take } from './dataset.js';
+import { type Dataset, type Examples, hashOf, slice, take } from './dataset.js';
 import { readIdxExamples } from './idx.js';
 import { generateShapes, SHAPES_SIZE } from './shapes.js';
 
@@ -52,7 +51,7 @@ export async function loadDataset(name: string, options: DatasetOptions = {}): P
     input: source.input,
     train: kept,
     test: limited(test),
-    sha256: createHash('sha256').update(kept.values).digest('hex'),
+    sha256: await hashOf(kept),
   };
 }
 

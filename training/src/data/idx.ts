@@ -2,7 +2,7 @@ import { type FileHandle, open, stat } from 'node:fs/promises';
 import { pipeline } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import { DataError } from './data-error.js';
-import type { Examples } from './dataset.js';
+import { type Examples, inMemory } from './dataset.js';
 
 /** The contents of an IDX file of bytes. */
 export interface IdxArray {
@@ -75,7 +75,7 @@ export async function readIdxExamples(
       `${labelsPath}: dimensions are ${labels.shape.join(' x ')}; expected ${count}, a label for each image of ${imagesPath}`,
     );
   }
-  return { count, values: images.values, labels: labels.values };
+  return inMemory(images.values, [1, size.height, size.width], { labels: labels.values });
 }
 
 async function readOpenFile(path: string, file: FileHandle, size: number): Promise<IdxArray> {

@@ -1,7 +1,7 @@
 import { RandomSource } from '@elbo/models';
 import sharp from 'sharp';
 import { DataError } from './data-error.js';
-import type { Examples, Factors } from './dataset.js';
+import { type Examples, type Factors, inMemory } from './dataset.js';
 
 /** Height and width of an image. */
 export const SHAPES_SIZE = 32;
@@ -39,7 +39,7 @@ const SAMPLING_STREAM = 17;
  * Draws white sprites on black, with factors sampled uniformly without replacement, so that no image comes twice.
  * @param options.count 1 … SHAPES_COMBINATIONS
  * @param options.seed an integer from 0 to 2^32 - 1; the same seed gives the same bytes
- * @returns values [count, 1, 32, 32], labels (the shape: 0 square, 1 ellipse, 2 heart) and factors
+ * @returns images [count, 1, 32, 32] in memory, labels (the shape: 0 square, 1 ellipse, 2 heart) and factors
  * @throws {DataError} where `count` is out of range
  */
 export async function generateShapes(options: {
@@ -59,12 +59,11 @@ export async function generateShapes(options: {
       rest = Math.floor(rest / cardinality);
     });
   });
-  return {
-    count,
-    values: await drawShapes(factors),
+  const extras = {
     labels: Uint8Array.from({ length: count }, (_, row) => factors[row * FACTORS] as number),
     factors: { ...SHAPES_FACTORS, values: factors },
   };
+  return { ...inMemory(await drawShapes(factors), [1, SHAPES_SIZE, SHAPES_SIZE], extras), ...extras };
 }
 
 /**

@@ -1,4 +1,7 @@
 import { RandomSource } from '@elbo/models';
+import { DataError } from '../data/data-error.js';
+import type { Examples } from '../data/dataset.js';
+import { openExamples } from '../data/example-reader.js';
 import type { Program } from '../engines/engine.js';
 import { float32, type TensorData } from '../onnx/tensor.js';
 
@@ -10,6 +13,21 @@ export interface ByteExamples {
   readonly count: number;
   /** count × D, row-major. */
   readonly values: Uint8Array;
+}
+
+/**
+ * All examples in memory at once.
+ * @throws {DataError} where they are not bytes
+ */
+export async function inBytes(examples: Examples): Promise<ByteExamples> {
+  const reader = await openExamples(examples);
+  try {
+    const values = await reader.range(0, examples.count);
+    if (!(values instanceof Uint8Array)) throw new DataError('the examples are float32 numbers; expected bytes');
+    return { count: examples.count, values };
+  } finally {
+    await reader.close();
+  }
 }
 
 /** Half-open ranges of at most `size` that cover `count`. */

@@ -3,6 +3,7 @@ import type { Examples } from '../data/dataset.js';
 import type { Engine } from '../engines/engine.js';
 import type { WeightValues } from '../nn/parameters.js';
 import type { Model } from '../vae/model.js';
+import { inBytes } from './batches.js';
 import { ElboEvaluator, negativeLogLikelihood, type OnProgress } from './elbo.js';
 import { latentStructure } from './latent-structure.js';
 
@@ -29,7 +30,8 @@ export interface EvaluateOptions {
 
 /** Computes metrics of a trained model; the result has the form that manifests record. */
 export async function evaluate(options: EvaluateOptions): Promise<Record<string, Metric>> {
-  const { engine, model, weights, examples, split, seed } = options;
+  const { engine, model, weights, split, seed } = options;
+  const examples = await inBytes(options.examples);
   const results: Record<string, Metric> = {};
   const record = (name: string, metric: Pick<Metric, 'value' | 'unit' | 'protocol'>) => {
     results[`${split}_${name}`] = { ...metric, split, examples: examples.count };

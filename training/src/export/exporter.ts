@@ -12,7 +12,7 @@ import {
 } from '@elbo/models';
 import { type Examples, slice, take } from '../data/dataset.js';
 import type { Engine, Program } from '../engines/engine.js';
-import { type ByteExamples, inputsOf, ROWS_PER_RUN, runOverExamples } from '../evaluation/batches.js';
+import { type ByteExamples, inBytes, inputsOf, ROWS_PER_RUN, runOverExamples } from '../evaluation/batches.js';
 import { latentStructure } from '../evaluation/latent-structure.js';
 import type { WeightValues } from '../nn/parameters.js';
 import { encodeModel } from '../onnx/encode.js';
@@ -69,14 +69,14 @@ export async function exportModel(
     const run = <Name extends string>(program: Program, examples: ByteExamples, names: readonly Name[]) =>
       runOverExamples(program, model.inputShape, examples, names);
 
-    const encoded = await run(encoder, request.train, ['mean', 'log_variance']);
+    const encoded = await run(encoder, await inBytes(request.train), ['mean', 'log_variance']);
     const aggregate = aggregatePosterior(encoded.mean, encoded.log_variance, model.latentSize);
 
     // One half of the held-out examples fits the score, the other states the p-values: a score that had seen the
     // second half would make its p-values too good.
     const middle = Math.floor(validation.count / 2);
-    const fitting = slice(validation, 0, middle);
-    const reference = slice(validation, middle, validation.count);
+    const fitting = await inBytes(slice(validation, 0, middle));
+    const reference = await inBytes(slice(validation, middle, validation.count));
     const uncombined = await load(encodeModel(scorerGraph(model, weights, aggregate)));
     const components = await run(uncombined, fitting, COMPONENTS);
     const combination = fitCombination(COMPONENTS.map((name) => components[name]));
@@ -84,11 +84,12 @@ export async function exportModel(
     const scorer = await load(scorerBytes);
     const scores = (await run(scorer, reference, ['score'])).score.sort();
 
-    const heldOut = inputsOf(validation, 0, Math.min(ROWS_PER_RUN, validation.count), model.inputShape);
+    const heldOutCount = Math.min(ROWS_PER_RUN, validation.count);
+    const heldOut = inputsOf(await inBytes(take(validation, heldOutCount)), 0, heldOutCount, model.inputShape);
     const parity = await checkParity(engine, model, weights, { encoder, decoder, scorer }, heldOut);
 
-    const latent = await latentStructure(engine, model, weights, validation);
-    const shown = take(validation, PREVIEW_IMAGES);
+    const latent = await latentStructure(engine, model, weights, await inBytes(validation));
+    const shown = await inBytes(take(validation, PREVIEW_IMAGES));
     const files = new Map<string, Uint8Array>([
       [GRAPH_FILES.encoder, encoderBytes],
       [GRAPH_FILES.decoder, decoderBytes],
