@@ -93,9 +93,13 @@ export const TrainingRecordSchema = Type.Object({
   }),
   seed: Type.Integer(),
   engine: Type.String(),
+  device: Type.Optional(Type.String()),
   threads: Type.Integer({ minimum: 1 }),
   epochs: Type.Integer({ minimum: 0 }),
   steps: Type.Integer({ minimum: 0 }),
+  skipped_steps: Type.Optional(
+    Type.Integer({ minimum: 0, description: 'Steps whose loss or gradient was not finite, and which changed nothing' }),
+  ),
   started_at: Type.String(),
   seconds: Type.Number({ minimum: 0 }),
 });

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { xoroshiro128plus, xoroshiro128plusFromState } from 'pure-rand/generator/xoroshiro128plus';
 
 /** Draws thrown away after seeding: small seeds give a state of mostly equal bits, which takes a while to mix. */
@@ -32,6 +33,18 @@ export class RandomSource {
     const source = new RandomSource(0);
     source.#generator = xoroshiro128plusFromState(state);
     return source;
+  }
+
+  /**
+   * A source of its own for each use of a seed, such as the noise of step 12: what is drawn for one does not depend on
+   * what was drawn for others, so nothing but the seed need be kept to draw it again.
+   * @param seed an integer from 0 to 2^32 - 1
+   */
+  static derived(seed: number, ...use: readonly (string | number)[]): RandomSource {
+    const digest = createHash('sha256')
+      .update(JSON.stringify([seed, ...use]))
+      .digest();
+    return RandomSource.fromState([0, 4, 8, 12].map((at) => digest.readInt32LE(at)));
   }
 
   /** Uniform over the integers 0 … 2^32 - 1. */

@@ -1,4 +1,5 @@
 import { RandomSource } from '@elbo/models';
+import { inMemory } from '@elbo/training/data/dataset';
 import { OnnxRuntimeEngine } from '@elbo/training/engines/onnxruntime';
 import { ElboEvaluator, logSumExp, negativeLogLikelihood } from '@elbo/training/evaluation/elbo';
 import { latentStructure } from '@elbo/training/evaluation/latent-structure';
@@ -23,9 +24,9 @@ const weights = new Map(
 );
 
 /** Black and white only: binarisation then leaves the pixels as they are, and the oracle sees the same. */
-const blackAndWhite = { count: 60, values: testBytes.map((byte) => (byte > 0 ? 255 : 0)) };
+const blackAndWhite = testBytes.map((byte) => (byte > 0 ? 255 : 0));
 const pixels = Array.from({ length: 60 }, (_, i) =>
-  Array.from(blackAndWhite.values.subarray(i * 36, (i + 1) * 36), (b) => b / 255),
+  Array.from(blackAndWhite.subarray(i * 36, (i + 1) * 36), (b) => b / 255),
 );
 
 /** −log p(x) by summing p(x | z) p(z) over a fine grid of the two latent dimensions. */
@@ -44,20 +45,24 @@ function negativeLogLikelihoodOnGrid(x: readonly number[]): number {
 describe('evaluation', () => {
   test('the importance-sampled likelihood is the integral over z', async () => {
     const count = 6;
-    const examples = { count, values: blackAndWhite.values.subarray(0, count * 36) };
-    const { negativeLogLikelihood: estimate } = await negativeLogLikelihood(engine, model, weights, examples, {
-      samples: 20_000,
-      seed: 1,
-    });
+    const examples = inMemory(blackAndWhite.subarray(0, count * 36), [1, 6, 6]);
+    const { negativeLogLikelihood: estimate } = await negativeLogLikelihood(
+      engine,
+      model,
+      weights,
+      { examples, seed: 1, binarise: true },
+      { samples: 20_000 },
+    );
     const exact = pixels.slice(0, count).reduce((sum, x) => sum + negativeLogLikelihoodOnGrid(x) / count, 0);
     expect(Math.abs(estimate - exact)).toBeLessThan(0.02);
   });
 
   test('−ELBO averages to the reconstruction term plus the KL in closed form, and bounds the likelihood', async () => {
     const samples = 40;
-    const repeated = { count: 60 * samples, values: new Uint8Array(60 * 36 * samples) };
-    for (let i = 0; i < samples; i++) repeated.values.set(blackAndWhite.values, i * 60 * 36);
-    const evaluator = await ElboEvaluator.create(engine, model, repeated, 3);
+    const repeated = new Uint8Array(60 * 36 * samples);
+    for (let i = 0; i < samples; i++) repeated.set(blackAndWhite, i * 60 * 36);
+    const examples = inMemory(repeated, [1, 6, 6]);
+    const evaluator = await ElboEvaluator.create(engine, model, { examples, seed: 3, binarise: true });
     const { negativeElbo, reconstruction, kl } = await evaluator.evaluate(weights);
 
     const noise = new RandomSource(99);
@@ -75,20 +80,26 @@ describe('evaluation', () => {
     expect(kl).toBeCloseTo(expectedKl, 4);
     expect(reconstruction).toBeCloseTo(expectedReconstruction, 0.5);
     expect(negativeElbo).toBeCloseTo(reconstruction + kl, 10);
-    const likelihood = await negativeLogLikelihood(engine, model, weights, blackAndWhite, { samples: 500, seed: 1 });
+    const likelihood = await negativeLogLikelihood(
+      engine,
+      model,
+      weights,
+      { examples: inMemory(blackAndWhite, [1, 6, 6]), seed: 1, binarise: true },
+      { samples: 500 },
+    );
     expect(negativeElbo).toBeGreaterThan(likelihood.negativeLogLikelihood);
   });
 
   test('grey pixels are binarised with their brightness as the probability', async () => {
     // With all weights 0 the decoder says 1/2 everywhere: 36 log 2 nats whatever is drawn; a bias shows the mean.
     const count = 4000;
-    const grey = { count, values: new Uint8Array(count * 36).fill(64) };
+    const examples = inMemory(new Uint8Array(count * 36).fill(64), [1, 6, 6]);
     const zero = new Map(
       model.parameters.map(({ name, shape }) => [name, new Float32Array(shape.reduce((a, b) => a * b, 1))]),
     );
     const bias = zero.get('decoder.output.bias');
     bias?.fill(1);
-    const evaluator = await ElboEvaluator.create(engine, model, grey, 4);
+    const evaluator = await ElboEvaluator.create(engine, model, { examples, seed: 4, binarise: true });
     const { reconstruction, kl } = await evaluator.evaluate(zero);
     expect(kl).toBe(0);
     expect(reconstruction / 36).toBeCloseTo(Math.log1p(Math.E) - 64 / 255, 2);
@@ -101,10 +112,12 @@ describe('evaluation', () => {
       for (let i = 1; i < matrix.length; i += 2) matrix[i] = 0;
       silenced.get(`${head}.bias`)?.set([0], 1);
     }
-    const { activeUnits, klPerDimension } = await latentStructure(engine, model, silenced, {
-      count: 60,
-      values: testBytes,
-    });
+    const { activeUnits, klPerDimension } = await latentStructure(
+      engine,
+      model,
+      silenced,
+      inMemory(testBytes, [1, 6, 6]),
+    );
     expect(activeUnits).toBe(1);
     expect(klPerDimension[1]).toBeCloseTo(0, 6);
     const total = Array.from({ length: 60 }, (_, i) => {

@@ -1,5 +1,5 @@
 import { conformalPValue, RandomSource } from '@elbo/models';
-import { aggregatePosterior } from '@elbo/training/export/aggregate-posterior';
+import { AggregatePosteriorEstimator } from '@elbo/training/export/aggregate-posterior';
 import { describeCalibration, fitCombination, type ScoreCombination } from '@elbo/training/export/calibration';
 import { describe, expect, test } from 'vitest';
 
@@ -89,7 +89,15 @@ test('the aggregate posterior whitens: its covariance is that of the means plus 
     means.set([2 * a[i] + 1, a[i] + b[i]], 2 * i);
     logVariances.set([Math.log(0.5), Math.log(0.25)], 2 * i);
   }
-  const { mean, whitening: w } = aggregatePosterior(means, logVariances, 2);
+  const estimator = new AggregatePosteriorEstimator(2);
+  // In parts, as a data set comes.
+  for (const [start, end] of [
+    [0, 8000],
+    [8000, means.length],
+  ]) {
+    estimator.add(means.subarray(start, end), logVariances.subarray(start, end));
+  }
+  const { mean, whitening: w } = estimator.estimate();
   expect(mean[0]).toBeCloseTo(1, 1);
   // Σ = [[4 + 0.5, 2], [2, 2 + 0.25]]; W Wᵀ must be its inverse.
   const determinant = 4.5 * 2.25 - 4;

@@ -59,8 +59,9 @@ test('resuming refuses a checkpoint of another configuration, a missing one and 
     configuration: tinyConfiguration({ epochs: 8, batch_size: 8, seed: 5 }),
   });
   await expect(train(other)).rejects.toThrow(/no checkpoint of this configuration/);
-  const [file] = readdirSync(join(store, '.checkpoints'));
-  const path = join(store, '.checkpoints', file);
+  const [run] = readdirSync(join(store, '.checkpoints'));
+  const [file] = readdirSync(join(store, '.checkpoints', run));
+  const path = join(store, '.checkpoints', run, file);
   const bytes = readFileSync(path);
   bytes[bytes.length >> 1] ^= 1;
   writeFileSync(path, bytes);

@@ -1,38 +1,39 @@
 import { createHash } from 'node:crypto';
-import { access, constants, mkdir, rm } from 'node:fs/promises';
+import { access, constants, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Manifest } from '@elbo/models';
 import { DataError } from './data/data-error.js';
 import { type Dataset, meanPerFeature, splitValidation } from './data/dataset.js';
+import { loadDataset } from './data/datasets.js';
 import type { Engine } from './engines/engine.js';
-import { inBytes } from './evaluation/batches.js';
+import { OnnxRuntimeEngine } from './engines/onnxruntime.js';
 import { ElboEvaluator } from './evaluation/elbo.js';
 import { evaluate } from './evaluation/evaluate.js';
 import { MINIMUM_HELD_OUT } from './export/calibration.js';
 import { exportModel } from './export/exporter.js';
 import type { EpochRecord } from './pictures/training-curves.js';
-import {
-  type BestWeights,
-  type Checkpoint,
-  CheckpointError,
-  type EpochSums,
-  readCheckpoint,
-  writeCheckpoint,
-} from './trainer/checkpoint.js';
+import { type BestWeights, CheckpointError, CheckpointStore, type EpochSums } from './trainer/checkpoint.js';
 import { type Progress, Trainer } from './trainer/trainer.js';
-import type { Configuration } from './vae/configuration.js';
+import { SKIPPED } from './trainer/training-graph.js';
+import { binarises, type Configuration } from './vae/configuration.js';
 import { buildModel } from './vae/model.js';
+import { vaeObjective } from './vae/objective.js';
 
-/** Between checkpoints; an interrupted run writes one at once. */
-const CHECKPOINT_SECONDS = 60;
+/** Between checkpoints; an interrupted run writes one at once. What comes after the last is lost with the process. */
+const CHECKPOINT_SECONDS = 5;
 
 export interface TrainOptions {
-  readonly engine: Engine;
+  /** A preset by `loadPreset`, changed or not. */
   readonly configuration: Configuration;
-  readonly dataset: Dataset;
-  /** The model store that the version is written to. */
+  /** The model store that the version is written to, a directory. */
   readonly store: string;
-  /** Goes on from the checkpoint of an interrupted run of the same configuration and data. */
+  /** Instead of the one that the configuration names. */
+  readonly dataset?: Dataset;
+  /** Where the data set that the configuration names lies; generated ones need none. */
+  readonly dataDir?: string;
+  /** ONNX Runtime on all cores unless given. */
+  readonly engine?: Engine;
+  /** Goes on from the newest checkpoint of an interrupted run of the same configuration and data. */
   readonly resume?: boolean;
   /** When aborted, training stops after the steps in flight, leaves a checkpoint, and returns undefined. */
   readonly signal?: AbortSignal;
@@ -41,6 +42,7 @@ export interface TrainOptions {
 }
 
 export interface TrainResult {
+  /** Of the new version. */
   readonly directory: string;
   readonly manifest: Manifest;
   /** Epoch, from 1, whose weights were exported: the one with the lowest validation −ELBO. */
@@ -54,64 +56,70 @@ export interface TrainResult {
  * A whole run: split off a validation part, train, keep the weights that are best on it, export them with the −ELBO
  * of the test part.
  * @returns what was written, or undefined where the signal stopped the run
- * @throws {DataError} where the data is too small, {TrainingError} where the loss diverges, {CheckpointError} where
- *   `resume` finds nothing to go on from, {ParityError} where an export does not compute what was trained
+ * @throws {ConfigurationError} where the configuration does not suit the data, {DataError} where the data is unusable or
+ *   too small, {TrainingError} where the loss diverges, {CheckpointError} where `resume` finds nothing to go on from,
+ *   {ParityError} where an export does not compute what was trained
  */
 export async function train(options: TrainOptions): Promise<TrainResult | undefined> {
-  const { engine, configuration, dataset } = options;
-  const { input } = dataset;
-  if (input.kind !== 'image') throw new DataError(`${dataset.name}: the data are vectors; expected images`);
+  const { configuration, store, engine = new OnnxRuntimeEngine() } = options;
   // Found out now rather than after hours of training.
-  await mkdir(options.store, { recursive: true });
-  await access(options.store, constants.W_OK);
-  const { train: examples, validation } = splitValidation(
-    dataset.train,
-    configuration.validation_fraction,
-    configuration.seed,
-  );
+  await mkdir(store, { recursive: true });
+  await access(store, constants.W_OK);
+  const { seed, validation_fraction: fraction } = configuration;
+  const dataset = options.dataset ?? (await loadDataset(configuration.dataset, { dataDir: options.dataDir, seed }));
+  const { train: examples, validation } = splitValidation(dataset.train, fraction, seed);
   if (validation.count < MINIMUM_HELD_OUT) {
     throw new DataError(
-      `${validation.count} validation examples (${configuration.validation_fraction} of ${dataset.train.count}); expected at least ${MINIMUM_HELD_OUT} to calibrate scores: raise --limit or validation_fraction`,
+      `${validation.count} validation examples (${fraction} of ${dataset.train.count}); expected at least ${MINIMUM_HELD_OUT} to calibrate scores: raise --limit or validation_fraction`,
     );
   }
-  const model = buildModel(configuration, input.shape, (await meanPerFeature(examples)).mean);
+  const model = buildModel(configuration, dataset.input.shape, {
+    moments: await meanPerFeature(examples),
+    convolutions: engine.convolutions,
+  });
   const resumedAt = Date.now();
   let startedAt = new Date(resumedAt).toISOString();
-  const checkpointPath = join(options.store, '.checkpoints', checkpointName(configuration, dataset));
+  const checkpoints = new CheckpointStore(join(store, '.checkpoints', runName(configuration, dataset)));
 
-  const trainer = await Trainer.create(engine, model, configuration, await inBytes(examples));
-  const evaluator = await ElboEvaluator.create(engine, model, await inBytes(validation), configuration.seed);
-  const history: EpochRecord[] = [];
-  let best: BestWeights | undefined;
-  let epoch = NOTHING;
-  let secondsBefore = 0;
-  if (options.resume === true) {
-    const checkpoint = await readCheckpoint(checkpointPath);
-    trainer.restore(checkpoint.trainer);
-    history.push(...checkpoint.history);
-    best = checkpoint.best;
-    epoch = checkpoint.epoch;
-    startedAt = checkpoint.startedAt;
-    secondsBefore = checkpoint.seconds;
-  }
-  const seconds = () => secondsBefore + (Date.now() - resumedAt) / 1000;
-  const stepsBefore = trainer.step;
-  const save = () => {
-    const checkpoint: Checkpoint = { trainer: trainer.state, best, epoch, history, startedAt, seconds: seconds() };
-    return writeCheckpoint(checkpointPath, checkpoint);
-  };
-
+  const trainer = await Trainer.create(engine, vaeObjective(model, configuration), configuration, examples);
+  const binarise = binarises(configuration, examples.dtype);
+  const evaluator = await ElboEvaluator.create(engine, model, { examples: validation, seed, binarise });
   try {
+    const history: EpochRecord[] = [];
+    let best: BestWeights | undefined;
+    let epoch = NOTHING;
+    let secondsBefore = 0;
+    if (options.resume === true) {
+      const checkpoint = await checkpoints.latest();
+      trainer.restore(checkpoint.trainer);
+      history.push(...checkpoint.history);
+      best = checkpoint.best;
+      epoch = checkpoint.epoch;
+      startedAt = checkpoint.startedAt;
+      secondsBefore = checkpoint.seconds;
+    }
+    const seconds = () => secondsBefore + (Date.now() - resumedAt) / 1000;
+    const stepsBefore = trainer.step;
     let savedAt = Date.now();
+    const save = async () => {
+      await checkpoints.save({ trainer: trainer.state, best, epoch, history, startedAt, seconds: seconds() });
+      savedAt = Date.now();
+    };
+    const saveSometimes = async () => {
+      if (Date.now() - savedAt >= CHECKPOINT_SECONDS * 1000) await save();
+    };
+
     while (trainer.step < trainer.totalSteps) {
       for await (const progress of trainer.runEpoch()) {
         epoch = added(epoch, progress);
         options.onProgress?.(progress);
         // At the end of an epoch its evaluation comes first.
-        if (options.signal?.aborted && trainer.step % trainer.stepsPerEpoch !== 0) {
+        if (trainer.step % trainer.stepsPerEpoch === 0) continue;
+        if (options.signal?.aborted) {
           await save();
           return undefined;
         }
+        await saveSometimes();
       }
       const trained = means(epoch);
       epoch = NOTHING;
@@ -130,23 +138,20 @@ export async function train(options: TrainOptions): Promise<TrainResult | undefi
         await save();
         return undefined;
       }
-      if (Date.now() - savedAt > CHECKPOINT_SECONDS * 1000) {
-        await save();
-        savedAt = Date.now();
-      }
+      await saveSometimes();
     }
-    if (best === undefined) throw new CheckpointError(`${checkpointPath}: the run is complete but holds no weights`);
+    if (best === undefined) throw new CheckpointError('the run is complete but its checkpoint holds no weights');
 
     const trainingSeconds = seconds();
     // Should the export fail, --resume goes on from here.
     await save();
-    const measured = { engine, model, weights: best.weights, metrics: ['elbo'], seed: configuration.seed } as const;
-    const exported = await exportModel(options.store, {
+    const measured = { engine, model, weights: best.weights, metrics: ['elbo'], seed, binarise } as const;
+    const exported = await exportModel(store, {
       engine,
       model,
       weights: best.weights,
       configuration,
-      input,
+      input: dataset.input,
       train: examples,
       validation,
       training: {
@@ -157,11 +162,13 @@ export async function train(options: TrainOptions): Promise<TrainResult | undefi
           train_examples: examples.count,
           validation_examples: validation.count,
         },
-        seed: configuration.seed,
+        seed,
         engine: engine.name,
+        device: engine.device,
         threads: engine.threads,
         epochs: configuration.epochs,
         steps: trainer.totalSteps,
+        skipped_steps: trainer.skippedSteps,
         started_at: startedAt,
         seconds: Math.round(trainingSeconds),
       },
@@ -171,7 +178,7 @@ export async function train(options: TrainOptions): Promise<TrainResult | undefi
       },
       history,
     });
-    await rm(checkpointPath, { force: true });
+    await checkpoints.clear();
     return {
       ...exported,
       bestEpoch: best.epoch,
@@ -185,23 +192,27 @@ export async function train(options: TrainOptions): Promise<TrainResult | undefi
 
 const NOTHING: EpochSums = { steps: 0, loss: 0, reconstruction: 0, kl: 0 };
 
-function added(sums: EpochSums, { steps, metrics }: Progress): EpochSums {
-  return {
-    steps: sums.steps + steps,
-    loss: sums.loss + steps * metrics.loss,
-    reconstruction: sums.reconstruction + steps * metrics.reconstruction,
-    kl: sums.kl + steps * metrics.kl,
-  };
+/** Step by step, so that the sums do not depend on how many steps a run of the graph takes. */
+function added(sums: EpochSums, { values }: Progress): EpochSums {
+  const next = { ...sums };
+  for (const [i, skipped] of values[SKIPPED].entries()) {
+    if (skipped !== 0) continue;
+    next.steps += 1;
+    next.loss += values.loss[i];
+    next.reconstruction += values.reconstruction[i];
+    next.kl += values.kl[i];
+  }
+  return next;
 }
 
 function means({ steps, loss, reconstruction, kl }: EpochSums): EpochRecord['train'] {
   return { loss: loss / steps, reconstruction: reconstruction / steps, kl: kl / steps };
 }
 
-/** Runs of another configuration or other data have another checkpoint, so that none overwrites or continues another's. */
-function checkpointName(configuration: Configuration, dataset: Dataset): string {
+/** Runs of another configuration or other data have other checkpoints, so that none overwrites or continues another's. */
+function runName(configuration: Configuration, dataset: Dataset): string {
   const run = createHash('sha256').update(JSON.stringify(configuration)).update(dataset.sha256).digest('hex');
-  return `${configuration.name}-${run.slice(0, 16)}.checkpoint`;
+  return `${configuration.name}-${run.slice(0, 16)}`;
 }
 
 function copyOf(weights: ReadonlyMap<string, Float32Array>): Map<string, Float32Array> {

@@ -2,27 +2,34 @@ import { recordMetrics } from '@elbo/models';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { DataError } from '../data/data-error.js';
 import { loadDataset } from '../data/datasets.js';
-import { OnnxRuntimeEngine } from '../engines/onnxruntime.js';
+import { createEngine } from '../engines/create-engine.js';
 import { DEFAULT_SAMPLES, evaluate, METRICS, type MetricName } from '../evaluation/evaluate.js';
 import { readTrainedModel } from '../evaluation/trained-model.js';
-import { ConfigurationError } from '../vae/configuration.js';
-import { dataDirOption, integer, jsonOption, limitOption, seedOption, threadsOption } from './options.js';
+import { binarises, ConfigurationError } from '../vae/configuration.js';
+import {
+  dataDirOption,
+  type EngineFlags,
+  integer,
+  jsonOption,
+  limitOption,
+  seedOption,
+  withEngineOptions,
+} from './options.js';
 import { progressDisplay } from './progress.js';
 
-interface EvaluateFlags {
+interface EvaluateFlags extends EngineFlags {
   readonly dataDir: string;
   readonly dataset?: string;
   readonly metrics: readonly MetricName[];
   readonly samples: number;
   readonly limit?: number;
   readonly seed?: number;
-  readonly threads: number;
   readonly record?: boolean;
   readonly json?: boolean;
 }
 
 export function evaluateCommand(): Command {
-  return new Command('evaluate')
+  return withEngineOptions(new Command('evaluate'))
     .description('measure a model on the test part of its data set')
     .argument('<model>', 'directory of a version, such as models/mnist/1')
     .addOption(dataDirOption())
@@ -39,7 +46,6 @@ export function evaluateCommand(): Command {
     )
     .addOption(limitOption())
     .addOption(seedOption("of noise and binarisation instead of the training run's"))
-    .addOption(threadsOption())
     .option('--record', "write the results into the model's manifest")
     .addOption(jsonOption())
     .action(run);
@@ -64,7 +70,7 @@ async function run(directory: string, flags: EvaluateFlags): Promise<void> {
   }
   const display = progressDisplay(manifest.name);
   const metrics = await evaluate({
-    engine: new OnnxRuntimeEngine(flags.threads),
+    engine: await createEngine(flags),
     model,
     weights,
     examples: dataset.test,
@@ -72,6 +78,7 @@ async function run(directory: string, flags: EvaluateFlags): Promise<void> {
     metrics: flags.metrics,
     samples: flags.samples,
     seed: flags.seed ?? configuration.seed,
+    binarise: binarises(configuration, dataset.test.dtype),
     onProgress: (metric) => (done, total) => display.update(done, total, metric),
   });
   display.stop();

@@ -1,6 +1,7 @@
 import { ModelStoreError } from '@elbo/models';
 import { Command, CommanderError } from 'commander';
 import { DataError } from '../data/data-error.js';
+import { EngineError } from '../engines/onnxruntime.js';
 import { ParityError } from '../export/parity.js';
 import { GraphError } from '../onnx/errors.js';
 import { CheckpointError } from '../trainer/checkpoint.js';
@@ -15,6 +16,7 @@ const USER_ERRORS = [
   CheckpointError,
   ConfigurationError,
   DataError,
+  EngineError,
   GraphError,
   ModelStoreError,
   ParityError,

@@ -1,5 +1,7 @@
 import { availableParallelism } from 'node:os';
-import { InvalidArgumentError, Option } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import { ENGINES, type EngineName } from '../engines/create-engine.js';
+import { DEVICES, type Device } from '../engines/onnxruntime.js';
 
 // Options that several commands share, each with its check.
 
@@ -23,9 +25,24 @@ export const limitOption = () =>
 export const seedOption = (description: string) =>
   new Option('--seed <n>', description).argParser(integer(0, 2 ** 32 - 1));
 
-export const threadsOption = () =>
+const threadsOption = () =>
   new Option('--threads <n>', 'threads of the engine; with the seed, what makes runs repeat exactly')
     .argParser(integer(1, 1024))
     .default(availableParallelism(), 'all cores');
+
+/** What runs the graphs of a command. */
+export interface EngineFlags {
+  readonly engine: EngineName;
+  readonly device: Device;
+  readonly threads: number;
+}
+
+/** Adds what chooses the engine to a command. */
+export function withEngineOptions(command: Command): Command {
+  return command
+    .addOption(new Option('--engine <name>', 'what runs the graphs').choices(ENGINES).default(ENGINES[0]))
+    .addOption(new Option('--device <name>', 'where the graphs run').choices(DEVICES).default(DEVICES[0]))
+    .addOption(threadsOption());
+}
 
 export const jsonOption = () => new Option('--json', 'make the last line of stdout one JSON object');

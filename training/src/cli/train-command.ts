@@ -1,12 +1,20 @@
-import { Command, Option } from 'commander';
+import { Command } from 'commander';
 import { loadDataset } from '../data/datasets.js';
-import { OnnxRuntimeEngine } from '../engines/onnxruntime.js';
+import { createEngine } from '../engines/create-engine.js';
 import { train } from '../train.js';
 import { loadPreset, override } from '../vae/configuration.js';
-import { dataDirOption, integer, jsonOption, limitOption, seedOption, threadsOption } from './options.js';
+import {
+  dataDirOption,
+  type EngineFlags,
+  integer,
+  jsonOption,
+  limitOption,
+  seedOption,
+  withEngineOptions,
+} from './options.js';
 import { duration, progressDisplay } from './progress.js';
 
-interface TrainFlags {
+interface TrainFlags extends EngineFlags {
   readonly preset: string;
   readonly dataset?: string;
   readonly dataDir: string;
@@ -15,7 +23,6 @@ interface TrainFlags {
   readonly epochs?: number;
   readonly limit?: number;
   readonly seed?: number;
-  readonly threads: number;
   readonly resume?: boolean;
   readonly set: readonly string[];
   readonly json?: boolean;
@@ -25,7 +32,7 @@ interface TrainFlags {
 const INTERRUPTED = 130;
 
 export function trainCommand(): Command {
-  return new Command('train')
+  return withEngineOptions(new Command('train'))
     .description('train a model and write its next version to a model store')
     .requiredOption('--preset <name>', 'named configuration; `elbo presets` lists them')
     .option('--dataset <name>', "data set instead of the preset's; `elbo datasets` lists them")
@@ -35,9 +42,6 @@ export function trainCommand(): Command {
     .option('--epochs <n>', 'passes over the training examples', integer(1, 1_000_000))
     .addOption(limitOption())
     .addOption(seedOption('of initial weights, shuffles, noise and the validation split'))
-    .addOption(threadsOption())
-    .addOption(new Option('--engine <name>', 'what runs the graphs').choices(['onnxruntime']).default('onnxruntime'))
-    .addOption(new Option('--device <name>', 'where the graphs run').choices(['cpu']).default('cpu'))
     .option('--resume', 'go on from the checkpoint of an interrupted run')
     .option('--set <key=value>', 'change one field of the preset; repeatable', append, [])
     .addOption(jsonOption())
@@ -52,6 +56,7 @@ async function run(flags: TrainFlags): Promise<void> {
     ...(flags.seed === undefined ? [] : [`seed=${flags.seed}`]),
     ...flags.set,
   ]);
+  const engine = await createEngine(flags);
   const dataset = await loadDataset(configuration.dataset, {
     dataDir: flags.dataDir,
     limit: flags.limit,
@@ -62,15 +67,23 @@ async function run(flags: TrainFlags): Promise<void> {
   const interrupt = () => interruption.abort();
   process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
   const display = progressDisplay(configuration.name);
+  let skippedBefore = 0;
   try {
     const result = await train({
-      engine: new OnnxRuntimeEngine(flags.threads),
+      engine,
       configuration,
       dataset,
       store: flags.out,
       resume: flags.resume ?? false,
       signal: interruption.signal,
-      onProgress({ epoch, step, totalSteps, metrics }) {
+      onProgress({ epoch, step, totalSteps, metrics, skippedSteps }) {
+        if (skippedSteps > skippedBefore) {
+          const more = skippedSteps - skippedBefore;
+          display.line(
+            `${more} ${more === 1 ? 'step' : 'steps'} before step ${step} skipped: loss or gradient not finite`,
+          );
+          skippedBefore = skippedSteps;
+        }
         const terms = `−ELBO ${(metrics.reconstruction + metrics.kl).toFixed(2)} = ${metrics.reconstruction.toFixed(2)} + KL ${metrics.kl.toFixed(2)}`;
         display.update(step, totalSteps, `epoch ${epoch + 1}/${configuration.epochs} · ${terms}`);
       },

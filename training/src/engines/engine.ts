@@ -16,9 +16,19 @@ export interface Program {
   release(): Promise<void>;
 }
 
+/**
+ * How convolutions are best written into a graph: as ONNX's operators, or as gathers and matrix products, which ONNX
+ * Runtime trains faster on a CPU.
+ */
+export type ConvolutionForm = 'operators' | 'products';
+
 /** What runs graphs. Training, evaluation and export know engines by this interface only. */
 export interface Engine {
   readonly name: string;
+  /** Where graphs run, such as `cpu` or `cuda`. */
+  readonly device: string;
+  /** How a graph that is trained on this engine should hold convolutions. */
+  readonly convolutions: ConvolutionForm;
   /** Threads that one run may use: with the seed, what makes results repeat bit by bit. */
   readonly threads: number;
   compile(graph: Graph): Promise<Program>;

@@ -2,41 +2,66 @@ import { availableParallelism } from 'node:os';
 import { encodeModel } from '../onnx/encode.js';
 import type { Graph } from '../onnx/graph.js';
 import { DATA_TYPES, type DataType, type TensorData, type TypedArray } from '../onnx/tensor.js';
-import type { Engine, Feeds, Program } from './engine.js';
+import type { ConvolutionForm, Engine, Feeds, Program } from './engine.js';
 
 // Read when the library is loaded, so before the import.
 process.env.ORT_DISABLE_TELEMETRY = '1';
 const { InferenceSession, Tensor } = await import('onnxruntime-node');
 type Session = Awaited<ReturnType<typeof InferenceSession.create>>;
 
-/** ONNX Runtime on the CPU. `run` blocks the thread it is called on until the graph is done. */
+/** Where ONNX Runtime can run graphs: its execution providers, by the names that users know. */
+export const DEVICES = ['cpu', 'cuda', 'webgpu'] as const;
+export type Device = (typeof DEVICES)[number];
+
+/** An engine or a device that this machine does not have. */
+export class EngineError extends Error {
+  override readonly name = 'EngineError';
+}
+
+/** ONNX Runtime. `run` blocks the thread it is called on until the graph is done. */
 export class OnnxRuntimeEngine implements Engine {
   readonly name = 'onnxruntime';
+  readonly device: Device;
+  readonly convolutions: ConvolutionForm;
   readonly threads: number;
 
   /** @throws {RangeError} where threads is not a whole number of at least 1 */
-  constructor(threads = availableParallelism()) {
+  constructor(threads = availableParallelism(), device: Device = 'cpu') {
     // ONNX Runtime takes 0 for "as many as there are", with which results would not repeat on another machine.
     if (!(Number.isSafeInteger(threads) && threads >= 1)) {
       throw new RangeError(`threads must be a whole number of at least 1; it is ${threads}`);
     }
     this.threads = threads;
+    this.device = device;
+    // A GPU has kernels of its own for convolutions, and its providers fuse what follows them.
+    this.convolutions = device === 'cpu' ? 'products' : 'operators';
   }
 
   compile(graph: Graph): Promise<Program> {
     return this.load(encodeModel(graph));
   }
 
+  /** @throws {EngineError} where the device cannot be used */
   async load(model: Uint8Array): Promise<Program> {
-    const session = await InferenceSession.create(model, {
-      executionProviders: ['cpu'],
+    try {
+      return new OnnxRuntimeProgram(await this.#createSession(model));
+    } catch (error) {
+      if (this.device === 'cpu') throw error;
+      const [reason] = (error as Error).message.split('\n');
+      throw new EngineError(`device ${this.device} cannot be used: ${reason}`, { cause: error });
+    }
+  }
+
+  #createSession(model: Uint8Array): Promise<Session> {
+    return InferenceSession.create(model, {
+      // What a GPU has no kernel for runs on the CPU.
+      executionProviders: this.device === 'cpu' ? ['cpu'] : [this.device, 'cpu'],
       intraOpNumThreads: this.threads,
       interOpNumThreads: 1,
       executionMode: 'sequential',
       graphOptimizationLevel: 'all',
       logSeverityLevel: 3,
     });
-    return new OnnxRuntimeProgram(session);
   }
 }
 

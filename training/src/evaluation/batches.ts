@@ -1,60 +1,68 @@
 import { RandomSource } from '@elbo/models';
-import { DataError } from '../data/data-error.js';
-import type { Examples } from '../data/dataset.js';
+import { type Examples, exampleSize } from '../data/dataset.js';
 import { openExamples } from '../data/example-reader.js';
 import type { Program } from '../engines/engine.js';
 import { float32, type TensorData } from '../onnx/tensor.js';
 
-/** Rows that one run of a graph takes: enough to keep all cores busy, few enough to stay in cache. */
-export const ROWS_PER_RUN = 500;
+/** Rows that one run of a graph takes at most: enough to keep all cores busy, few enough to stay in cache. */
+const ROWS_PER_RUN = 500;
+/** Numbers that one run takes at most, of one row at least. */
+const VALUES_PER_RUN = 2 << 20;
 
-/** Examples as bytes, as data sets hold them. */
-export interface ByteExamples {
-  readonly count: number;
-  /** count × D, row-major. */
-  readonly values: Uint8Array;
+/** Consecutive examples as a graph takes them. */
+export interface InputBatch {
+  readonly start: number;
+  readonly end: number;
+  /** [end − start, …shape], bytes as 0 to 1. */
+  readonly x: TensorData;
+}
+
+export function rowsPerRun(examples: Pick<Examples, 'shape'>): number {
+  return Math.max(1, Math.min(ROWS_PER_RUN, Math.floor(VALUES_PER_RUN / exampleSize(examples))));
 }
 
 /**
- * All examples in memory at once.
- * @throws {DataError} where they are not bytes
+ * All examples in order, one run of a graph at a time.
+ * @param binarisationSeed given: each pixel is 1 with probability byte / 255; the same seed gives the same pixels
  */
-export async function inBytes(examples: Examples): Promise<ByteExamples> {
+export async function* inputBatches(examples: Examples, binarisationSeed?: number): AsyncGenerator<InputBatch> {
+  const rows = rowsPerRun(examples);
+  const random = binarisationSeed === undefined ? undefined : new RandomSource(binarisationSeed);
   const reader = await openExamples(examples);
   try {
-    const values = await reader.range(0, examples.count);
-    if (!(values instanceof Uint8Array)) throw new DataError('the examples are float32 numbers; expected bytes');
-    return { count: examples.count, values };
+    for (let start = 0; start < examples.count; start += rows) {
+      const end = Math.min(start + rows, examples.count);
+      const values = await reader.range(start, end);
+      const x = float32(random === undefined ? unitInterval(values) : binarised(values, random), [
+        end - start,
+        ...examples.shape,
+      ]);
+      yield { start, end, x };
+    }
   } finally {
     await reader.close();
   }
 }
 
-/** Half-open ranges of at most `size` that cover `count`. */
-export function* ranges(count: number, size: number): Generator<{ start: number; end: number }> {
-  for (let start = 0; start < count; start += size) yield { start, end: Math.min(start + size, count) };
-}
-
-/** Each example binarised once: a pixel is 1 with probability byte / 255. The same seed gives the same pixels. */
-export function binarisedOnce(examples: ByteExamples, seed: number): Float32Array {
-  const thresholds = new RandomSource(seed).fillBinarisationThresholds(new Uint8Array(examples.values.length));
-  return Float32Array.from(examples.values, (byte, i) => (byte > thresholds[i] ? 1 : 0));
+/** The first examples of one run. */
+export async function firstInputs(examples: Examples, count = rowsPerRun(examples)): Promise<TensorData> {
+  const reader = await openExamples(examples);
+  try {
+    const rows = Math.min(count, examples.count);
+    return float32(unitInterval(await reader.range(0, rows)), [rows, ...examples.shape]);
+  } finally {
+    await reader.close();
+  }
 }
 
 /** Bytes as the numbers 0 … 1 that the service feeds its graphs. */
-function asUnitInterval(values: Uint8Array): Float32Array {
-  return Float32Array.from(values, (byte) => byte / 255);
+function unitInterval(values: Uint8Array | Float32Array): Float32Array {
+  return values instanceof Float32Array ? values : Float32Array.from(values, (byte) => byte / 255);
 }
 
-/** A range of examples as graphs take them: [end − start, …inputShape], byte 255 as 1. */
-export function inputsOf(
-  examples: ByteExamples,
-  start: number,
-  end: number,
-  inputShape: readonly number[],
-): TensorData {
-  const size = examples.values.length / examples.count;
-  return float32(asUnitInterval(examples.values.subarray(start * size, end * size)), [end - start, ...inputShape]);
+function binarised(bytes: Uint8Array | Float32Array, random: RandomSource): Float32Array {
+  const thresholds = random.fillBinarisationThresholds(new Uint8Array(bytes.length));
+  return Float32Array.from(bytes, (byte, i) => (byte > thresholds[i] ? 1 : 0));
 }
 
 /**
@@ -63,13 +71,12 @@ export function inputsOf(
  */
 export async function runOverExamples<Name extends string>(
   program: Program,
-  inputShape: readonly number[],
-  examples: ByteExamples,
+  examples: Examples,
   names: readonly Name[],
 ): Promise<Record<Name, Float32Array>> {
   const chunks = names.map((): Float32Array[] => []);
-  for (const { start, end } of ranges(examples.count, ROWS_PER_RUN)) {
-    const outputs = await program.run({ x: inputsOf(examples, start, end, inputShape) });
+  for await (const { x } of inputBatches(examples)) {
+    const outputs = await program.run({ x });
     for (const [i, name] of names.entries()) chunks[i].push(outputs[name].data as Float32Array);
   }
   return Object.fromEntries(names.map((name, i) => [name, joined(chunks[i])])) as Record<Name, Float32Array>;

@@ -1,13 +1,14 @@
 import { RandomSource } from '@elbo/models';
+import { type Examples, exampleSize } from '../data/dataset.js';
 import type { Engine, Program } from '../engines/engine.js';
 import { constantWeights, inputWeights, type WeightValues, weightFeeds } from '../nn/parameters.js';
 import { Graph } from '../onnx/graph.js';
-import { add, neg, reshape, sub } from '../onnx/ops.js';
+import { add, neg, sub } from '../onnx/ops.js';
 import { float32 } from '../onnx/tensor.js';
 import type { Model } from '../vae/model.js';
 import { elboTerms } from '../vae/objective.js';
 import { logPosteriorDensity, reparameterise } from '../vae/priors.js';
-import { type ByteExamples, binarisedOnce, ROWS_PER_RUN, ranges } from './batches.js';
+import { inputBatches } from './batches.js';
 
 /** Means over examples, in nats. */
 export interface ElboEstimate {
@@ -17,47 +18,55 @@ export interface ElboEstimate {
   readonly kl: number;
 }
 
+/** Examples that a model is measured on, and what is drawn for it. */
+export interface HeldOut {
+  readonly examples: Examples;
+  /** Of the samples of z and the binarisation. */
+  readonly seed: number;
+  /** Whether bytes are drawn as 0 or 1. */
+  readonly binarise: boolean;
+}
+
 /** Called after every run of a graph with the number of examples done. */
 export type OnProgress = (done: number, total: number) => void;
 
-/** The negative ELBO of held-out examples: one sample of z each, pixels binarised once, both from the seed. */
+/** The negative ELBO of held-out examples: one sample of z each, and pixels binarised once, both from the seed. */
 export class ElboEvaluator {
   readonly #program: Program;
   readonly #model: Model;
-  readonly #pixels: Float32Array;
-  readonly #count: number;
-  readonly #noise: Float32Array;
+  readonly #examples: Examples;
+  readonly #seed: number;
+  readonly #binarise: boolean;
 
-  private constructor(program: Program, model: Model, examples: ByteExamples, seed: number) {
+  private constructor(program: Program, model: Model, { examples, seed, binarise }: HeldOut) {
     this.#program = program;
     this.#model = model;
-    this.#count = examples.count;
-    this.#pixels = binarisedOnce(examples, seed);
-    this.#noise = new RandomSource(seed, 1).fillNormal(new Float32Array(examples.count * model.latentSize));
+    this.#examples = examples;
+    this.#seed = seed;
+    this.#binarise = binarise;
   }
 
-  static async create(engine: Engine, model: Model, examples: ByteExamples, seed: number): Promise<ElboEvaluator> {
-    return new ElboEvaluator(await engine.compile(elboGraph(model)), model, examples, seed);
+  static async create(engine: Engine, model: Model, heldOut: HeldOut): Promise<ElboEvaluator> {
+    return new ElboEvaluator(await engine.compile(elboGraph(model)), model, heldOut);
   }
 
   async evaluate(weights: WeightValues, onProgress?: OnProgress): Promise<ElboEstimate> {
-    const { inputShape, latentSize, parameters } = this.#model;
-    const dataSize = this.#pixels.length / this.#count;
+    const { latentSize, parameters } = this.#model;
     const values = weightFeeds(parameters, weights);
+    const random = new RandomSource(this.#seed, 1);
     const total = { reconstruction: 0, kl: 0 };
-    for (const { start, end } of ranges(this.#count, ROWS_PER_RUN)) {
-      const outputs = await this.#program.run({
-        x: float32(this.#pixels.subarray(start * dataSize, end * dataSize), [end - start, ...inputShape]),
-        noise: float32(this.#noise.subarray(start * latentSize, end * latentSize), [end - start, latentSize]),
-        ...values,
-      });
+    const { count } = this.#examples;
+    for await (const { start, end, x } of inputBatches(this.#examples, this.#binarise ? this.#seed : undefined)) {
+      const rows = end - start;
+      const noise = float32(random.fillNormal(new Float32Array(rows * latentSize)), [rows, latentSize]);
+      const outputs = await this.#program.run({ x, noise, ...values });
       for (const term of ['reconstruction', 'kl'] as const) {
         for (const nats of outputs[term].data as Float32Array) total[term] += nats;
       }
-      onProgress?.(end, this.#count);
+      onProgress?.(end, count);
     }
-    const reconstruction = total.reconstruction / this.#count;
-    const kl = total.kl / this.#count;
+    const reconstruction = total.reconstruction / count;
+    const kl = total.kl / count;
     return { negativeElbo: reconstruction + kl, reconstruction, kl };
   }
 
@@ -94,26 +103,27 @@ export async function negativeLogLikelihood(
   engine: Engine,
   model: Model,
   weights: WeightValues,
-  examples: ByteExamples,
-  { samples, seed, onProgress }: { samples: number; seed: number; onProgress?: OnProgress },
+  { examples, seed, binarise }: HeldOut,
+  { samples, onProgress }: { samples: number; onProgress?: OnProgress },
 ): Promise<LikelihoodEstimate> {
   const program = await engine.compile(importanceGraph(model, weights));
-  const pixels = binarisedOnce(examples, seed);
-  const dataSize = pixels.length / examples.count;
+  const size = exampleSize(examples);
   const random = new RandomSource(seed, 1);
   const noise = new Float32Array(samples * model.latentSize);
   let sum = 0;
   let sumOfSquares = 0;
   try {
-    for (let i = 0; i < examples.count; i++) {
-      const { log_weight } = await program.run({
-        x: float32(pixels.subarray(i * dataSize, (i + 1) * dataSize), [1, ...model.inputShape]),
-        noise: float32(random.fillNormal(noise), [samples, model.latentSize]),
-      });
-      const nats = Math.log(samples) - logSumExp(log_weight.data as Float32Array);
-      sum += nats;
-      sumOfSquares += nats * nats;
-      onProgress?.(i + 1, examples.count);
+    for await (const { start, end, x } of inputBatches(examples, binarise ? seed : undefined)) {
+      for (let i = 0; i < end - start; i++) {
+        const { log_weight } = await program.run({
+          x: float32((x.data as Float32Array).subarray(i * size, (i + 1) * size), [1, ...model.inputShape]),
+          noise: float32(random.fillNormal(noise), [samples, model.latentSize]),
+        });
+        const nats = Math.log(samples) - logSumExp(log_weight.data as Float32Array);
+        sum += nats;
+        sumOfSquares += nats * nats;
+        onProgress?.(start + i + 1, examples.count);
+      }
     }
   } finally {
     await program.release();
@@ -127,12 +137,11 @@ export async function negativeLogLikelihood(
 function importanceGraph(model: Model, values: WeightValues): Graph {
   const graph = new Graph('importance_weights');
   const weights = constantWeights(graph, values);
-  const dataSize = model.inputShape.reduce((product, dimension) => product * dimension, 1);
   const x = graph.input('x', 'float32', [1, ...model.inputShape]);
   const noise = graph.input('noise', 'float32', ['samples', model.latentSize]);
   const posterior = model.encode(x, weights);
   const z = reparameterise(posterior, noise);
-  const misfit = model.likelihood.negativeLogLikelihood(reshape(x, [1, dataSize]), model.decode(z, weights));
+  const misfit = model.negativeLogLikelihood(x, model.decode(z, weights), weights);
   const logWeight = sub(add(neg(misfit), model.prior.logDensity(z)), logPosteriorDensity(posterior, noise));
   graph.output(logWeight, 'log_weight');
   return graph;

@@ -3,7 +3,6 @@ import type { Examples } from '../data/dataset.js';
 import type { Engine } from '../engines/engine.js';
 import type { WeightValues } from '../nn/parameters.js';
 import type { Model } from '../vae/model.js';
-import { inBytes } from './batches.js';
 import { ElboEvaluator, negativeLogLikelihood, type OnProgress } from './elbo.js';
 import { latentStructure } from './latent-structure.js';
 
@@ -25,13 +24,16 @@ export interface EvaluateOptions {
   /** Samples of z an example for `nll`. */
   readonly samples?: number;
   readonly seed: number;
+  /** Whether bytes are drawn as 0 or 1, as they were in training. */
+  readonly binarise: boolean;
   readonly onProgress?: (metric: MetricName) => OnProgress;
 }
 
 /** Computes metrics of a trained model; the result has the form that manifests record. */
 export async function evaluate(options: EvaluateOptions): Promise<Record<string, Metric>> {
-  const { engine, model, weights, split, seed } = options;
-  const examples = await inBytes(options.examples);
+  const { engine, model, weights, examples, split, seed, binarise } = options;
+  const heldOut = { examples, seed, binarise };
+  const pixels = binarise ? 'pixels binarised once, ' : '';
   const results: Record<string, Metric> = {};
   const record = (name: string, metric: Pick<Metric, 'value' | 'unit' | 'protocol'>) => {
     results[`${split}_${name}`] = { ...metric, split, examples: examples.count };
@@ -40,10 +42,10 @@ export async function evaluate(options: EvaluateOptions): Promise<Record<string,
     const onProgress = options.onProgress?.(metric);
     switch (metric) {
       case 'elbo': {
-        const evaluator = await ElboEvaluator.create(engine, model, examples, seed);
+        const evaluator = await ElboEvaluator.create(engine, model, heldOut);
         const { negativeElbo, reconstruction, kl } = await evaluator.evaluate(weights, onProgress);
         await evaluator.release();
-        const protocol = `one sample of z, pixels binarised once, seed ${seed}`;
+        const protocol = `one sample of z, ${pixels}seed ${seed}`;
         record('negative_elbo', { value: negativeElbo, unit: 'nats', protocol });
         record('reconstruction', { value: reconstruction, unit: 'nats', protocol });
         record('kl', { value: kl, unit: 'nats', protocol });
@@ -55,10 +57,10 @@ export async function evaluate(options: EvaluateOptions): Promise<Record<string,
           engine,
           model,
           weights,
-          examples,
-          { samples, seed, ...(onProgress === undefined ? {} : { onProgress }) },
+          heldOut,
+          { samples, ...(onProgress === undefined ? {} : { onProgress }) },
         );
-        const protocol = `${samples} importance samples, pixels binarised once, seed ${seed}; standard error ${standardError.toFixed(2)}`;
+        const protocol = `${samples} importance samples, ${pixels}seed ${seed}; standard error ${standardError.toFixed(2)}`;
         record('negative_log_likelihood', { value, unit: 'nats', protocol });
         break;
       }

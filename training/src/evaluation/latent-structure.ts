@@ -1,8 +1,9 @@
+import type { Examples } from '../data/dataset.js';
 import type { Engine } from '../engines/engine.js';
 import { constantWeights, type WeightValues } from '../nn/parameters.js';
 import { Graph } from '../onnx/graph.js';
 import type { Model } from '../vae/model.js';
-import { type ByteExamples, runOverExamples } from './batches.js';
+import { inputBatches } from './batches.js';
 
 /** A dimension is active where the variance of its posterior mean over the data is above this (Burda et al., 2016). */
 const ACTIVE_VARIANCE = 0.01;
@@ -18,7 +19,7 @@ export async function latentStructure(
   engine: Engine,
   model: Model,
   weights: WeightValues,
-  examples: ByteExamples,
+  examples: Examples,
 ): Promise<LatentStructure> {
   const graph = new Graph('latent_structure');
   const x = graph.input('x', 'float32', ['N', ...model.inputShape]);
@@ -27,24 +28,24 @@ export async function latentStructure(
   graph.output(model.prior.divergence(posterior), 'divergence');
   const program = await engine.compile(graph);
   try {
-    const { mean, divergence } = await runOverExamples(program, model.inputShape, examples, ['mean', 'divergence']);
-    const moments = columnMoments(mean, model.latentSize);
+    const size = model.latentSize;
+    const sums = { mean: new Float64Array(size), square: new Float64Array(size), divergence: new Float64Array(size) };
+    for await (const { x } of inputBatches(examples)) {
+      const { mean, divergence } = await program.run({ x });
+      for (let i = 0; i < mean.data.length; i++) {
+        const value = Number(mean.data[i]);
+        sums.mean[i % size] += value;
+        sums.square[i % size] += value * value;
+        sums.divergence[i % size] += Number(divergence.data[i]);
+      }
+    }
+    const { count } = examples;
+    const variances = sums.square.map((square, i) => square / count - (sums.mean[i] / count) ** 2);
     return {
-      activeUnits: moments.filter(({ variance }) => variance > ACTIVE_VARIANCE).length,
-      klPerDimension: columnMoments(divergence, model.latentSize).map((column) => column.mean),
+      activeUnits: variances.filter((variance) => variance > ACTIVE_VARIANCE).length,
+      klPerDimension: Array.from(sums.divergence, (sum) => sum / count),
     };
   } finally {
     await program.release();
   }
-}
-
-function columnMoments(values: Float32Array, columns: number): { mean: number; variance: number }[] {
-  const count = values.length / columns;
-  return Array.from({ length: columns }, (_, column) => {
-    let mean = 0;
-    for (let i = column; i < values.length; i += columns) mean += values[i] / count;
-    let variance = 0;
-    for (let i = column; i < values.length; i += columns) variance += (values[i] - mean) ** 2 / count;
-    return { mean, variance };
-  });
 }

@@ -21,12 +21,12 @@ export async function readTrainedModel(directory: string): Promise<TrainedModel>
   const { manifest, graphs } = await readModel(directory);
   const configuration = parseConfiguration(manifest.training.configuration);
   const model = buildModel(configuration, manifest.input.shape);
-  const initialisers = new Map([...float32Initialisers(graphs.encoder), ...float32Initialisers(graphs.decoder)]);
+  const initialisers = new Map(Object.values(graphs).flatMap((graph) => [...float32Initialisers(graph)]));
   const weights = new Map(
     model.parameters.map(({ name, shape }) => {
       const values = initialisers.get(name);
       if (values === undefined) {
-        throw new ConfigurationError(`${directory}: neither encoder nor decoder holds ${name} [${shape.join(', ')}]`);
+        throw new ConfigurationError(`${directory}: no graph holds ${name} [${shape.join(', ')}]`);
       }
       return [name, values];
     }),

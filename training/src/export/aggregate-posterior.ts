@@ -11,33 +11,53 @@ export interface AggregatePosterior {
 /**
  * Moments of q(z) = (1/n) Σ q(z | x_i): covariance Cov(μ) + E[diag σ²], which is near the identity where the model
  * fits its prior, and never singular, since an unused dimension has σ² near 1.
- * @param means [n, Z] posterior means
- * @param logVariances [n, Z]
  */
-export function aggregatePosterior(
-  means: Float32Array,
-  logVariances: Float32Array,
-  latentSize: number,
-): AggregatePosterior {
-  const count = means.length / latentSize;
-  const mean = new Float64Array(latentSize);
-  for (let i = 0; i < means.length; i++) mean[i % latentSize] += means[i] / count;
-  const covariance = Matrix.zeros(latentSize, latentSize);
-  for (let row = 0; row < count; row++) {
-    const at = row * latentSize;
-    for (let i = 0; i < latentSize; i++) {
-      const deviation = means[at + i] - mean[i];
-      for (let j = 0; j <= i; j++) {
-        covariance.set(i, j, covariance.get(i, j) + (deviation * (means[at + j] - mean[j])) / count);
+export class AggregatePosteriorEstimator {
+  readonly #size: number;
+  #count = 0;
+  readonly #sum: Float64Array;
+  readonly #variance: Float64Array;
+  /** Σ μ μᵀ, its lower triangle. */
+  readonly #products: Float64Array;
+
+  constructor(latentSize: number) {
+    this.#size = latentSize;
+    this.#sum = new Float64Array(latentSize);
+    this.#variance = new Float64Array(latentSize);
+    this.#products = new Float64Array(latentSize * latentSize);
+  }
+
+  /**
+   * @param means [n, Z] posterior means
+   * @param logVariances [n, Z]
+   */
+  add(means: Float32Array, logVariances: Float32Array): void {
+    const size = this.#size;
+    for (let at = 0; at < means.length; at += size) {
+      this.#count++;
+      for (let i = 0; i < size; i++) {
+        this.#sum[i] += means[at + i];
+        this.#variance[i] += Math.exp(logVariances[at + i]);
+        for (let j = 0; j <= i; j++) this.#products[i * size + j] += means[at + i] * means[at + j];
       }
     }
   }
-  for (let i = 0; i < latentSize; i++) for (let j = 0; j < i; j++) covariance.set(j, i, covariance.get(i, j));
-  for (let i = 0; i < logVariances.length; i++) {
-    const dimension = i % latentSize;
-    covariance.set(dimension, dimension, covariance.get(dimension, dimension) + Math.exp(logVariances[i]) / count);
+
+  estimate(): AggregatePosterior {
+    const size = this.#size;
+    const count = this.#count;
+    const mean = this.#sum.map((sum) => sum / count);
+    const covariance = Matrix.zeros(size, size);
+    for (let i = 0; i < size; i++) {
+      for (let j = 0; j <= i; j++) {
+        const ofMeans = this.#products[i * size + j] / count - mean[i] * mean[j];
+        const value = ofMeans + (i === j ? this.#variance[i] / count : 0);
+        covariance.set(i, j, value);
+        covariance.set(j, i, value);
+      }
+    }
+    return { mean, whitening: Float64Array.from(whiteningOf(covariance).to1DArray()) };
   }
-  return { mean, whitening: Float64Array.from(whiteningOf(covariance).to1DArray()) };
 }
 
 /**

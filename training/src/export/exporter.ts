@@ -3,6 +3,7 @@ import {
   encodeCalibration,
   GRAPH_FILES,
   type ImageInput,
+  type InputDescription,
   type Manifest,
   type ManifestDraft,
   type Metric,
@@ -10,9 +11,9 @@ import {
   SCHEMA_VERSION,
   writeModel,
 } from '@elbo/models';
-import { type Examples, slice, take } from '../data/dataset.js';
+import { type Examples, slice } from '../data/dataset.js';
 import type { Engine, Program } from '../engines/engine.js';
-import { type ByteExamples, inBytes, inputsOf, ROWS_PER_RUN, runOverExamples } from '../evaluation/batches.js';
+import { firstInputs, inputBatches, runOverExamples } from '../evaluation/batches.js';
 import { latentStructure } from '../evaluation/latent-structure.js';
 import type { WeightValues } from '../nn/parameters.js';
 import { encodeModel } from '../onnx/encode.js';
@@ -21,7 +22,7 @@ import { previewPng } from '../pictures/preview.js';
 import { type EpochRecord, trainingCurves } from '../pictures/training-curves.js';
 import type { Configuration } from '../vae/configuration.js';
 import type { Model } from '../vae/model.js';
-import { aggregatePosterior } from './aggregate-posterior.js';
+import { AggregatePosteriorEstimator } from './aggregate-posterior.js';
 import { describeCalibration, fitCombination } from './calibration.js';
 import { COMPONENTS, decoderGraph, encoderGraph, scorerGraph } from './graphs.js';
 import { checkParity } from './parity.js';
@@ -34,7 +35,7 @@ export interface ExportRequest {
   readonly model: Model;
   readonly weights: WeightValues;
   readonly configuration: Configuration;
-  readonly input: ImageInput;
+  readonly input: InputDescription;
   /** What the model was trained on: gives the aggregate posterior. */
   readonly train: Examples;
   /** Held-out examples: half fits the score, half calibrates it. */
@@ -66,38 +67,46 @@ export async function exportModel(
   try {
     const encoder = await load(encoderBytes);
     const decoder = await load(decoderBytes);
-    const run = <Name extends string>(program: Program, examples: ByteExamples, names: readonly Name[]) =>
-      runOverExamples(program, model.inputShape, examples, names);
 
-    const encoded = await run(encoder, await inBytes(request.train), ['mean', 'log_variance']);
-    const aggregate = aggregatePosterior(encoded.mean, encoded.log_variance, model.latentSize);
+    const estimator = new AggregatePosteriorEstimator(model.latentSize);
+    for await (const { x } of inputBatches(request.train)) {
+      const { mean, log_variance } = await encoder.run({ x });
+      estimator.add(mean.data as Float32Array, log_variance.data as Float32Array);
+    }
+    const aggregate = estimator.estimate();
 
     // One half of the held-out examples fits the score, the other states the p-values: a score that had seen the
     // second half would make its p-values too good.
     const middle = Math.floor(validation.count / 2);
-    const fitting = await inBytes(slice(validation, 0, middle));
-    const reference = await inBytes(slice(validation, middle, validation.count));
+    const fitting = slice(validation, 0, middle);
+    const reference = slice(validation, middle, validation.count);
     const uncombined = await load(encodeModel(scorerGraph(model, weights, aggregate)));
-    const components = await run(uncombined, fitting, COMPONENTS);
+    const components = await runOverExamples(uncombined, fitting, COMPONENTS);
     const combination = fitCombination(COMPONENTS.map((name) => components[name]));
     const scorerBytes = encodeModel(scorerGraph(model, weights, aggregate, combination), configuration.description);
     const scorer = await load(scorerBytes);
-    const scores = (await run(scorer, reference, ['score'])).score.sort();
+    const scores = (await runOverExamples(scorer, reference, ['score'])).score.sort();
 
-    const heldOutCount = Math.min(ROWS_PER_RUN, validation.count);
-    const heldOut = inputsOf(await inBytes(take(validation, heldOutCount)), 0, heldOutCount, model.inputShape);
-    const parity = await checkParity(engine, model, weights, { encoder, decoder, scorer }, heldOut);
+    const parity = await checkParity(
+      engine,
+      model,
+      weights,
+      { encoder, decoder, scorer },
+      await firstInputs(validation),
+    );
 
-    const latent = await latentStructure(engine, model, weights, await inBytes(validation));
-    const shown = await inBytes(take(validation, PREVIEW_IMAGES));
+    const latent = await latentStructure(engine, model, weights, validation);
     const files = new Map<string, Uint8Array>([
       [GRAPH_FILES.encoder, encoderBytes],
       [GRAPH_FILES.decoder, decoderBytes],
       [GRAPH_FILES.scorer, scorerBytes],
       [CALIBRATION_FILE, encodeCalibration(scores)],
-      ['preview.png', await preview(encoder, decoder, model, input, shown, configuration.seed)],
       ['training-curves.svg', Buffer.from(trainingCurves(request.history))],
     ]);
+    if (input.kind === 'image') {
+      const shown = await firstInputs(validation, PREVIEW_IMAGES);
+      files.set('preview.png', await preview(encoder, decoder, model, input, shown, configuration.seed));
+    }
     const draft: ManifestDraft = {
       schema_version: SCHEMA_VERSION,
       name: configuration.name,
@@ -127,10 +136,9 @@ async function preview(
   decoder: Program,
   model: Model,
   input: ImageInput,
-  examples: ByteExamples,
+  x: TensorData,
   seed: number,
 ): Promise<Uint8Array> {
-  const x = inputsOf(examples, 0, examples.count, model.inputShape);
   const { mean } = await encoder.run({ x });
   const reconstructed = await decoder.run({ z: mean });
   const noise = new RandomSource(seed).fillNormal(new Float32Array(PREVIEW_SAMPLES * model.latentSize));

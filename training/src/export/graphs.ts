@@ -16,7 +16,6 @@ import {
   unsqueeze,
 } from '../onnx/ops.js';
 import { float32, type Tensor } from '../onnx/tensor.js';
-import { asItems } from '../vae/likelihoods.js';
 import type { Model } from '../vae/model.js';
 import type { AggregatePosterior } from './aggregate-posterior.js';
 import type { ScoreCombination } from './calibration.js';
@@ -39,8 +38,8 @@ export function encoderGraph(model: Model, values: WeightValues): Graph {
 export function decoderGraph(model: Model, values: WeightValues): Graph {
   const graph = new Graph('decoder');
   const z = graph.input('z', 'float32', ['N', model.latentSize]);
-  const decoded = model.decode(z, constantWeights(graph, values));
-  graph.output(asItems(model.likelihood.mean(decoded), model.inputShape), 'x_mean');
+  const weights = constantWeights(graph, values);
+  graph.output(model.mean(model.decode(z, weights), weights), 'x_mean');
   return graph;
 }
 
@@ -58,12 +57,12 @@ export function scorerGraph(
   const weights = constantWeights(graph, values);
   const x = graph.input('x', 'float32', ['N', ...model.inputShape]);
   const posterior = model.encode(x, weights);
-  const errorMap = model.likelihood.deviance(flatten(x), model.decode(posterior.mean, weights));
+  const errorMap = model.deviance(x, model.decode(posterior.mean, weights), weights);
   const whitening = graph.constant(float32(aggregate.whitening, [model.latentSize, model.latentSize]));
   const centred = sub(posterior.mean, graph.constant(float32(aggregate.mean, [model.latentSize])));
 
   const components: Record<Component, Tensor> = {
-    reconstruction: reduceSum(errorMap, [1]),
+    reconstruction: reduceSum(flatten(errorMap), [1]),
     kl: reduceSum(model.prior.divergence(posterior), [1]),
     // Distance of the posterior mean to the latent distribution of normal data.
     mahalanobis: sqrt(reduceSum(square(gemm(centred, whitening)), [1])),
@@ -80,7 +79,7 @@ export function scorerGraph(
     );
   }
   for (const name of COMPONENTS) graph.output(components[name], name);
-  graph.output(asItems(errorMap, model.inputShape), 'error_map');
+  graph.output(errorMap, 'error_map');
   return graph;
 }
 

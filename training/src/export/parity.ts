@@ -3,7 +3,6 @@ import { constantWeights, type WeightValues } from '../nn/parameters.js';
 import { Graph } from '../onnx/graph.js';
 import { flatten, reduceSum } from '../onnx/ops.js';
 import type { TensorData } from '../onnx/tensor.js';
-import { asItems } from '../vae/likelihoods.js';
 import type { Model } from '../vae/model.js';
 
 /** An exported graph that does not compute what was trained. */
@@ -80,12 +79,12 @@ function trainedGraph(model: Model, values: WeightValues, batch: number): Graph 
   const weights = constantWeights(graph, values);
   const posterior = model.encode(x, weights);
   const decoded = model.decode(posterior.mean, weights);
-  const deviance = model.likelihood.deviance(flatten(x), decoded);
+  const deviance = model.deviance(x, decoded, weights);
   graph.output(posterior.mean, 'mean');
   graph.output(posterior.logVariance, 'log_variance');
-  graph.output(asItems(model.likelihood.mean(decoded), model.inputShape), 'x_mean');
+  graph.output(model.mean(decoded, weights), 'x_mean');
   graph.output(reduceSum(model.prior.divergence(posterior), [1]), 'kl');
-  graph.output(reduceSum(deviance, [1]), 'reconstruction');
-  graph.output(asItems(deviance, model.inputShape), 'error_map');
+  graph.output(reduceSum(flatten(deviance), [1]), 'reconstruction');
+  graph.output(deviance, 'error_map');
   return graph;
 }

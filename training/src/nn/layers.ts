@@ -1,7 +1,7 @@
 import { flatten, gemm, mul, relu, sigmoid, softplus, tanh } from '../onnx/ops.js';
 import type { Tensor } from '../onnx/tensor.js';
 import { glorotUniform, type Initialiser, zeros } from './initialisers.js';
-import type { Layer, Parameter } from './parameters.js';
+import { type Layer, parameter } from './parameters.js';
 
 /** Non-linearities by their name in a configuration. */
 export const ACTIVATIONS = {
@@ -33,9 +33,4 @@ export function mlp(name: string, inputs: number, hidden: readonly number[], act
     apply: (x, weights) =>
       layers.reduce((signal, layer) => ACTIVATIONS[activation](layer.apply(signal, weights)), flatten(x)),
   };
-}
-
-function parameter(name: string, shape: readonly number[], initialiser: Initialiser): Parameter {
-  const size = shape.reduce((product, dimension) => product * dimension, 1);
-  return { name, shape, initialise: (random) => initialiser(random, size) };
 }

@@ -1,11 +1,14 @@
 import type { RandomSource } from '@elbo/models';
 import type { Graph } from '../onnx/graph.js';
 import { float32, type Tensor, type TensorData } from '../onnx/tensor.js';
+import type { Initialiser } from './initialisers.js';
 
-/** A trainable tensor: its name in checkpoints and exported graphs, its shape, and how it starts. */
+/** A tensor of a network: its name in checkpoints and exported graphs, its shape, and how it starts. */
 export interface Parameter {
   readonly name: string;
   readonly shape: readonly number[];
+  /** False for what is set from the data before training, such as the scale of a column. */
+  readonly trainable: boolean;
   initialise(random: RandomSource): Float32Array;
 }
 
@@ -21,15 +24,23 @@ export interface Layer {
   apply(x: Tensor, weights: Weights): Tensor;
 }
 
+export function parameter(
+  name: string,
+  shape: readonly number[],
+  initialiser: Initialiser,
+  { trainable = true } = {},
+): Parameter {
+  const size = shape.reduce((product, dimension) => product * dimension, 1);
+  return { name, shape, trainable, initialise: (random) => initialiser(random, size) };
+}
+
 /** Trained values as constants of a graph, each made when it is first used. */
 export function constantWeights(graph: Graph, values: WeightValues): Weights {
   const constants = new Map<string, Tensor>();
   return ({ name, shape }) => {
     let constant = constants.get(name);
     if (constant === undefined) {
-      const data = values.get(name);
-      if (data === undefined) throw new Error(`no values for the parameter ${name}`);
-      constant = graph.initialiser(name, float32(data, shape));
+      constant = graph.initialiser(name, float32(valuesOf(name, values), shape));
       constants.set(name, constant);
     }
     return constant;
@@ -46,13 +57,7 @@ export function inputWeights(graph: Graph, parameters: readonly Parameter[]): We
 
 /** What a graph with `inputWeights` is fed. */
 export function weightFeeds(parameters: readonly Parameter[], values: WeightValues): Record<string, TensorData> {
-  return Object.fromEntries(
-    parameters.map(({ name, shape }) => {
-      const data = values.get(name);
-      if (data === undefined) throw new Error(`no values for the parameter ${name}`);
-      return [name, float32(data, shape)];
-    }),
-  );
+  return Object.fromEntries(parameters.map(({ name, shape }) => [name, float32(valuesOf(name, values), shape)]));
 }
 
 /** Binds parameters to tensors in the same order. */
@@ -63,4 +68,10 @@ export function boundWeights(parameters: readonly Parameter[], tensors: readonly
     if (tensor === undefined) throw new Error(`no tensor for the parameter ${name}`);
     return tensor;
   };
+}
+
+function valuesOf(name: string, values: WeightValues): Float32Array {
+  const data = values.get(name);
+  if (data === undefined) throw new Error(`no values for the parameter ${name}`);
+  return data;
 }

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
-import { mkdir, open, readFile, rename } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import type { WeightValues } from '../nn/parameters.js';
 import type { EpochRecord } from '../pictures/training-curves.js';
 import type { TrainerState } from './trainer.js';
@@ -21,7 +21,7 @@ export interface Checkpoint {
   readonly seconds: number;
 }
 
-/** Sums over the steps of the epoch that training is in. */
+/** Sums over the steps of the epoch that training is in, without those that were skipped. */
 export interface EpochSums {
   readonly steps: number;
   readonly loss: number;
@@ -46,16 +46,72 @@ interface Header extends Omit<Checkpoint, 'trainer' | 'best'> {
 
 // Layout: magic, length of the header (uint32), JSON header, float32 blocks in the header's order, SHA-256 of all
 // before it. Numbers are little-endian, as on every machine that ONNX Runtime runs on.
-const MAGIC = Buffer.from('ELBOCKP1');
+const MAGIC = Buffer.from('ELBOCKP2');
 const DIGEST_BYTES = 32;
 
-/** Writes a checkpoint so that the file is always a whole one, the old or the new. */
-export async function writeCheckpoint(path: string, checkpoint: Checkpoint): Promise<void> {
+/** Checkpoints of a run that stay: should the last be damaged, the one before it serves. */
+const KEPT = 3;
+const FILE_NAME = /^step-\d{10}\.checkpoint$/;
+
+/** The checkpoints of one run, in a directory of its own. */
+export class CheckpointStore {
+  readonly #directory: string;
+
+  constructor(directory: string) {
+    this.#directory = directory;
+  }
+
+  /** Writes a checkpoint so that the file is always a whole one or none, and removes the oldest of many. */
+  async save(checkpoint: Checkpoint): Promise<void> {
+    await mkdir(this.#directory, { recursive: true });
+    const name = `step-${String(checkpoint.trainer.step).padStart(10, '0')}.checkpoint`;
+    await writeCheckpoint(join(this.#directory, name), checkpoint);
+    const names = await readdir(this.#directory);
+    const old = names
+      .filter((file) => FILE_NAME.test(file))
+      .sort()
+      .slice(0, -KEPT);
+    // What a killed process left half-written.
+    const unfinished = names.filter((file) => file.startsWith(`${UNFINISHED}-`));
+    for (const file of [...old, ...unfinished]) await rm(join(this.#directory, file), { force: true });
+  }
+
+  /**
+   * The newest checkpoint that is whole.
+   * @throws {CheckpointError} where there is none
+   */
+  async latest(): Promise<Checkpoint> {
+    const names = await readdir(this.#directory).catch(() => []);
+    let damaged: unknown;
+    for (const name of names
+      .filter((file) => FILE_NAME.test(file))
+      .sort()
+      .reverse()) {
+      try {
+        return await readCheckpoint(join(this.#directory, name));
+      } catch (error) {
+        damaged ??= error;
+      }
+    }
+    throw (
+      damaged ?? new CheckpointError(`${this.#directory}: no checkpoint of this configuration and data to resume from`)
+    );
+  }
+
+  /** Removes all of them. */
+  clear(): Promise<void> {
+    return rm(this.#directory, { recursive: true, force: true });
+  }
+}
+
+const UNFINISHED = 'unfinished';
+
+async function writeCheckpoint(path: string, checkpoint: Checkpoint): Promise<void> {
   const { trainer, best, ...rest } = checkpoint;
   const blocks = [...trainer.tensors.values(), ...(best?.weights.values() ?? [])];
   const described: Header = {
     ...rest,
-    trainer: { step: trainer.step, random: trainer.random, tensors: sizesOf(trainer.tensors) },
+    trainer: { ...trainer, tensors: sizesOf(trainer.tensors) },
     ...(best && { best: { epoch: best.epoch, negativeElbo: best.negativeElbo, tensors: sizesOf(best.weights) } }),
   };
   const header = Buffer.from(JSON.stringify(described));
@@ -69,8 +125,8 @@ export async function writeCheckpoint(path: string, checkpoint: Checkpoint): Pro
   ];
   const digest = createHash('sha256');
   for (const part of parts) digest.update(part);
-  await mkdir(dirname(path), { recursive: true });
-  const unfinished = `${path}.${process.pid}`;
+  const directory = dirname(path);
+  const unfinished = join(directory, `${UNFINISHED}-${process.pid}`);
   const file = await open(unfinished, 'w');
   try {
     for (const part of [...parts, digest.digest()]) await file.writeFile(part);
@@ -79,15 +135,28 @@ export async function writeCheckpoint(path: string, checkpoint: Checkpoint): Pro
     await file.close();
   }
   await rename(unfinished, path);
+  await syncDirectory(directory);
 }
 
-/** @throws {CheckpointError} where there is none, or it was cut short or altered */
-export async function readCheckpoint(path: string): Promise<Checkpoint> {
+/** Makes a rename survive a loss of power; some systems cannot open directories, and have no need to. */
+async function syncDirectory(path: string): Promise<void> {
+  const directory = await open(path, 'r').catch(() => undefined);
+  try {
+    await directory?.sync();
+  } catch {
+    // The file itself is on disk.
+  } finally {
+    await directory?.close();
+  }
+}
+
+/** @throws {CheckpointError} where it cannot be read, or was cut short or altered */
+async function readCheckpoint(path: string): Promise<Checkpoint> {
   let content: Buffer;
   try {
     content = await readFile(path);
   } catch (error) {
-    throw new CheckpointError(`${path}: no checkpoint of this configuration and data to resume from`, { cause: error });
+    throw new CheckpointError(`${path}: cannot be read (${(error as Error).message})`, { cause: error });
   }
   const body = content.subarray(0, -DIGEST_BYTES);
   const intact =

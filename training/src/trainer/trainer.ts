@@ -1,97 +1,127 @@
 import { RandomSource } from '@elbo/models';
+import { type Examples, exampleSize } from '../data/dataset.js';
 import type { Engine, Feeds, Program } from '../engines/engine.js';
 import type { WeightValues } from '../nn/parameters.js';
-import { float32, type TensorData } from '../onnx/tensor.js';
-import type { Configuration } from '../vae/configuration.js';
-import type { Model } from '../vae/model.js';
-import { klWeight, learningRate } from '../vae/schedules.js';
-import { buildTrainingGraph, STATES, STEP_METRICS, type StepMetric, stateName } from './training-graph.js';
+import { elementCount, float32, type TensorData } from '../onnx/tensor.js';
+import { binarises, type Configuration } from '../vae/configuration.js';
+import type { Objective } from '../vae/objective.js';
+import { learningRateFactor } from '../vae/schedules.js';
+import { BatchLoader } from './batch-loader.js';
+import { type Batches, type BatchPlan, stepsPerEpoch } from './batches.js';
+import { averageState, buildTrainingGraph, SKIPPED, type TrainingGraph, weightState } from './training-graph.js';
 
-/** Steps in one run of the graph: enough that the copies in and out cost little, few enough to report several times a second. */
-const STEPS_PER_RUN = 50;
+/** A run of the graph lasts about this long: copies in and out cost little, and progress shows once a second. */
+const SECONDS_PER_RUN = 1;
+/** Of the first run, before it is known how long a step takes. */
+const FIRST_STEPS = 10;
+/** Of the inputs of one run; two are in memory at once. */
+const BYTES_PER_RUN = 48 << 20;
 
-/** Streams of the seed, one a use, so that more draws of one kind do not move the others. */
-const STREAMS = { initialisation: 0, shuffle: 1, noise: 2, thresholds: 3 } as const;
+/** So many steps in a row without a finite loss and gradient end the run. */
+const MAX_SKIPPED_IN_A_ROW = 5;
 
-/** Training became impossible, for instance by a loss that is not a number. */
+/** Training became impossible, for instance by losses that are not numbers. */
 export class TrainingError extends Error {
   override readonly name = 'TrainingError';
 }
 
-/** Means over the steps of one run of the graph, and where training stands after it. */
+/** What one run of the graph did, and where training stands after it. */
 export interface Progress {
   /** From 0. */
   readonly epoch: number;
-  /** Steps that the means are over. */
+  /** Steps that this run took. */
   readonly steps: number;
   /** Steps done since training began. */
   readonly step: number;
   readonly totalSteps: number;
-  readonly metrics: Readonly<Record<StepMetric, number>>;
+  /** Steps since training began that changed nothing, since their loss or gradient was not finite. */
+  readonly skippedSteps: number;
+  /** Every metric of every step of this run. */
+  readonly values: Readonly<Record<string, Float32Array>>;
+  /** Their means over the steps that were not skipped; NaN where all were. */
+  readonly metrics: Readonly<Record<string, number>>;
 }
 
-/** Everything that training goes on from: weights, optimiser sums, counters and random states. */
+/** Everything that training goes on from; what it draws follows from the seed and the step. */
 export interface TrainerState {
   readonly step: number;
+  readonly skippedSteps: number;
   readonly tensors: ReadonlyMap<string, Float32Array>;
-  readonly random: Readonly<Record<'shuffle' | 'noise' | 'thresholds', readonly number[]>>;
 }
 
-/**
- * Runs training steps and holds what they change. An epoch is every example once, shuffled, in whole batches; the
- * few that do not fill the last batch are others every epoch.
- */
+/** Runs training steps and holds what they change. */
 export class Trainer {
   readonly batchSize: number;
   readonly stepsPerEpoch: number;
   readonly totalSteps: number;
-  readonly #model: Model;
+  readonly #objective: Objective;
   readonly #configuration: Configuration;
   readonly #program: Program;
-  readonly #examples: TensorData;
+  readonly #training: TrainingGraph;
+  readonly #inputShape: readonly number[];
+  readonly #loader: BatchLoader;
+  readonly #maxSteps: number;
+  /** Parameters that are not trained, as the graph takes them. */
+  readonly #fixed: Record<string, TensorData>;
   #states: Record<string, TensorData>;
   #step = 0;
-  /** Where the shuffles stood when the epoch began, so that training can go on in the middle of one. */
-  #shuffle: readonly number[];
-  #noise: RandomSource;
-  #thresholds: RandomSource;
+  #skippedSteps = 0;
+  #skippedInARow = 0;
+  #secondsPerStep: number | undefined;
+  #pending: { step: number; steps: number; batches: Promise<Batches> } | undefined;
 
   private constructor(
-    model: Model,
+    objective: Objective,
     configuration: Configuration,
+    training: TrainingGraph,
     program: Program,
-    examples: TensorData,
-    batchSize: number,
+    examples: Examples,
+    plan: BatchPlan,
   ) {
-    this.#model = model;
+    this.#objective = objective;
     this.#configuration = configuration;
+    this.#training = training;
     this.#program = program;
-    this.#examples = examples;
-    this.batchSize = batchSize;
-    this.stepsPerEpoch = Math.floor(examples.shape[0] / batchSize);
+    this.#inputShape = examples.shape;
+    this.batchSize = plan.batchSize;
+    this.stepsPerEpoch = stepsPerEpoch(plan);
     this.totalSteps = this.stepsPerEpoch * configuration.epochs;
-    const { seed } = configuration;
-    this.#shuffle = new RandomSource(seed, STREAMS.shuffle).state;
-    this.#noise = new RandomSource(seed, STREAMS.noise);
-    this.#thresholds = new RandomSource(seed, STREAMS.thresholds);
-    this.#states = initialStates(model, new RandomSource(seed, STREAMS.initialisation));
+    this.#maxSteps = Math.max(1, Math.floor(BYTES_PER_RUN / bytesPerStep(plan)));
+    this.#loader = new BatchLoader(examples, plan);
+    const initial = initialTensors(objective, training, configuration.seed);
+    this.#fixed = initial.fixed;
+    this.#states = initial.states;
   }
 
   /**
-   * @param examples count × D bytes, row-major
+   * @param objective what is minimised; its noise and schedules are drawn and computed here
    * @throws {TrainingError} where there is no example to train on
    */
   static async create(
     engine: Pick<Engine, 'compile'>,
-    model: Model,
+    objective: Objective,
     configuration: Configuration,
-    examples: { readonly count: number; readonly values: Uint8Array },
+    examples: Examples,
   ): Promise<Trainer> {
     if (examples.count < 1) throw new TrainingError('there are no training examples');
-    const batchSize = Math.min(configuration.batch_size, examples.count);
-    const program = await engine.compile(buildTrainingGraph(model, configuration, batchSize));
-    const shape = [examples.count, examples.values.length / examples.count];
-    return new Trainer(model, configuration, program, { dtype: 'uint8', shape, data: examples.values }, batchSize);
+    const plan: BatchPlan = {
+      seed: configuration.seed,
+      batchSize: Math.min(configuration.batch_size, examples.count),
+      count: examples.count,
+      exampleSize: exampleSize(examples),
+      dtype: examples.dtype,
+      binarise: binarises(configuration, examples.dtype),
+      noise: Object.fromEntries(Object.entries(objective.noise).map(([name, shape]) => [name, elementCount(shape)])),
+    };
+    const training = buildTrainingGraph(objective, {
+      batchSize: plan.batchSize,
+      inputShape: examples.shape,
+      inputType: plan.dtype,
+      binarise: plan.binarise,
+      averageDecay: configuration.weight_average_decay,
+    });
+    const program = await engine.compile(training.graph);
+    return new Trainer(objective, configuration, training, program, examples, plan);
   }
 
   get step(): number {
@@ -102,23 +132,27 @@ export class Trainer {
     return Math.floor(this.#step / this.stepsPerEpoch);
   }
 
+  get skippedSteps(): number {
+    return this.#skippedSteps;
+  }
+
+  /** The weights to evaluate and to export: their moving average where the configuration asks for one. */
   get weights(): WeightValues {
+    const stateOf = this.#configuration.weight_average_decay > 0 ? averageState : weightState;
     return new Map(
-      this.#model.parameters.map((parameter) => [parameter.name, this.#values(stateName('parameter', parameter))]),
+      this.#objective.parameters.map((parameter) => {
+        const { data } = parameter.trainable ? this.#states[stateOf(parameter)] : this.#fixed[weightState(parameter)];
+        return [parameter.name, data as Float32Array];
+      }),
     );
   }
 
   /** A copy of everything that training goes on from. */
   get state(): TrainerState {
-    return {
-      step: this.#step,
-      tensors: new Map(Object.keys(this.#states).map((name) => [name, this.#values(name).slice()])),
-      random: {
-        shuffle: this.#shuffle,
-        noise: this.#noise.state,
-        thresholds: this.#thresholds.state,
-      },
-    };
+    const tensors = Object.entries(this.#states).map(
+      ([name, { data }]) => [name, (data as Float32Array).slice()] as const,
+    );
+    return { step: this.#step, skippedSteps: this.#skippedSteps, tensors: new Map(tensors) };
   }
 
   /**
@@ -136,84 +170,155 @@ export class Trainer {
       this.#states[name] = float32(values.slice(), shape);
     }
     this.#step = state.step;
-    this.#shuffle = state.random.shuffle;
-    this.#noise = RandomSource.fromState(state.random.noise);
-    this.#thresholds = RandomSource.fromState(state.random.thresholds);
+    this.#skippedSteps = state.skippedSteps;
+    this.#skippedInARow = 0;
   }
 
   /**
    * Trains the rest of the epoch, reporting after every run of the graph; `state` may be read there.
-   * @throws {TrainingError} where the loss is not a finite number any more
+   * @throws {TrainingError} where step after step has a loss or gradient that is not finite; the states are then as
+   *   they were before the first of those
+   * @throws {DataError} where the examples cannot be read
    */
   async *runEpoch(): AsyncGenerator<Progress> {
     const epoch = this.epoch;
-    const shuffle = RandomSource.fromState(this.#shuffle);
-    const order = shuffle.permutation(this.#examples.shape[0]);
-    for (let done = this.#step % this.stepsPerEpoch; done < this.stepsPerEpoch; ) {
-      const steps = Math.min(STEPS_PER_RUN, this.stepsPerEpoch - done);
-      const batches = order.subarray(done * this.batchSize, (done + steps) * this.batchSize);
-      const outputs = await this.#program.run(this.#feeds(steps, batches));
-      for (const name of Object.keys(this.#states)) this.#states[name] = outputs[`next_${name}`];
-      done += steps;
-      this.#step += steps;
-      if (done === this.stepsPerEpoch) this.#shuffle = shuffle.state;
-      const metrics = meansOf(outputs);
-      if (!Number.isFinite(metrics.loss)) {
-        throw new TrainingError(
-          `the loss is ${metrics.loss} in epoch ${epoch + 1}; try a lower optimiser.learning_rate or optimiser.gradient_norm_limit`,
-        );
-      }
-      yield { epoch, steps, step: this.#step, totalSteps: this.totalSteps, metrics };
+    while (this.epoch === epoch && this.#step < this.totalSteps) {
+      const { step, steps, batches } = this.#take();
+      const inputs = await batches;
+      // Loaded while these steps train.
+      this.#pending = this.#request(step + steps);
+      const start = performance.now();
+      const outputs = await this.#program.run(this.#feeds(step, steps, inputs));
+      this.#secondsPerStep = (performance.now() - start) / 1000 / steps;
+      for (const { name } of this.#training.states) this.#states[name] = outputs[`next_${name}`];
+      this.#step = step + steps;
+      const values = Object.fromEntries(
+        this.#training.metrics.map((metric) => [metric, outputs[metric].data as Float32Array]),
+      );
+      this.#watch(values[SKIPPED]);
+      yield {
+        epoch,
+        steps,
+        step: this.#step,
+        totalSteps: this.totalSteps,
+        skippedSteps: this.#skippedSteps,
+        values,
+        metrics: meansOf(values),
+      };
     }
   }
 
-  release(): Promise<void> {
-    return this.#program.release();
+  async release(): Promise<void> {
+    this.#pending?.batches.catch(() => {});
+    await this.#loader.close();
+    await this.#program.release();
   }
 
-  #feeds(steps: number, batches: Int32Array): Feeds {
-    const [, dataSize] = this.#examples.shape;
+  /** The steps that come now: those that were asked for ahead, unless training was moved elsewhere meanwhile. */
+  #take(): { step: number; steps: number; batches: Promise<Batches> } {
+    const pending = this.#pending;
+    this.#pending = undefined;
+    if (pending?.step === this.#step) return pending;
+    pending?.batches.catch(() => {});
+    const request = this.#request(this.#step);
+    if (request === undefined) throw new TrainingError('all steps of the run are done');
+    return request;
+  }
+
+  #request(step: number): { step: number; steps: number; batches: Promise<Batches> } | undefined {
+    if (step >= this.totalSteps) return undefined;
+    const wanted =
+      this.#secondsPerStep === undefined ? FIRST_STEPS : Math.round(SECONDS_PER_RUN / this.#secondsPerStep);
+    const leftInEpoch = this.stepsPerEpoch - (step % this.stepsPerEpoch);
+    const steps = Math.max(1, Math.min(wanted, this.#maxSteps, leftInEpoch));
+    const batches = this.#loader.load(step, steps);
+    // It is awaited later; until then its failure is nobody's.
+    batches.catch(() => {});
+    return { step, steps, batches };
+  }
+
+  /** Counts steps that changed nothing. */
+  #watch(skipped: Float32Array): void {
+    for (const flag of skipped) {
+      this.#skippedInARow = flag === 0 ? 0 : this.#skippedInARow + 1;
+      if (flag !== 0) this.#skippedSteps++;
+      if (this.#skippedInARow >= MAX_SKIPPED_IN_A_ROW) {
+        throw new TrainingError(
+          `${MAX_SKIPPED_IN_A_ROW} steps in a row up to step ${this.#step} of ${this.totalSteps} had a loss or gradient that is not finite; try a lower optimiser.learning_rate or optimiser.gradient_norm_limit`,
+        );
+      }
+    }
+  }
+
+  #feeds(first: number, steps: number, { examples, thresholds, noise }: Batches): Feeds {
+    const leading = [steps, this.batchSize];
     const perStep = (value: (step: number) => number) =>
       float32(
-        Float32Array.from({ length: steps }, (_, i) => value(this.#step + i)),
+        Float32Array.from({ length: steps }, (_, i) => value(first + i)),
         [steps],
       );
-    const noise = this.#noise.fillNormal(new Float32Array(steps * this.batchSize * this.#model.latentSize));
-    const thresholds = this.#thresholds.fillBinarisationThresholds(new Uint8Array(steps * this.batchSize * dataSize));
+    const shape = [...leading, ...this.#inputShape];
     return {
       steps: { dtype: 'int64', shape: [], data: BigInt64Array.of(BigInt(steps)) },
-      step: float32([this.#step], []),
-      examples: this.#examples,
-      batches: { dtype: 'int32', shape: [steps, this.batchSize], data: batches },
-      thresholds: { dtype: 'uint8', shape: [steps, this.batchSize, dataSize], data: thresholds },
-      noise: float32(noise, [steps, this.batchSize, this.#model.latentSize]),
-      learning_rate: perStep((step) => learningRate(this.#configuration, step, this.totalSteps)),
-      kl_weight: perStep((step) => klWeight(this.#configuration, step, this.totalSteps)),
+      examples: { dtype: examples instanceof Uint8Array ? 'uint8' : 'float32', shape, data: examples },
+      ...(thresholds === undefined ? {} : { thresholds: { dtype: 'uint8', shape, data: thresholds } }),
+      ...Object.fromEntries(
+        Object.entries(noise).map(([name, values]) => [
+          `noise/${name}`,
+          float32(values, [...leading, ...this.#objective.noise[name]]),
+        ]),
+      ),
+      learning_rate: perStep((step) => learningRateFactor(this.#configuration, step, this.totalSteps)),
+      ...Object.fromEntries(
+        Object.entries(this.#objective.schedules).map(([name, schedule]) => [
+          name,
+          perStep((step) => schedule(step, this.totalSteps)),
+        ]),
+      ),
+      ...this.#fixed,
       ...this.#states,
     };
   }
-
-  #values(name: string): Float32Array {
-    return this.#states[name].data as Float32Array;
-  }
 }
 
-function initialStates(model: Model, random: RandomSource): Record<string, TensorData> {
-  const states: Record<string, TensorData> = {};
-  for (const parameter of model.parameters) {
-    const values = parameter.initialise(random);
-    for (const state of STATES) {
-      const data = state === 'parameter' ? values : new Float32Array(values.length);
-      states[stateName(state, parameter)] = float32(data, parameter.shape);
-    }
-  }
-  return states;
+function bytesPerStep({ batchSize, exampleSize, dtype, binarise, noise }: BatchPlan): number {
+  const perExample =
+    exampleSize * ((dtype === 'uint8' ? 1 : 4) + (binarise ? 1 : 0)) +
+    4 * Object.values(noise).reduce((sum, length) => sum + length, 0);
+  return batchSize * perExample;
 }
 
-function meansOf(outputs: Record<string, TensorData>): Record<StepMetric, number> {
-  const means = STEP_METRICS.map((metric) => {
-    const values = outputs[metric].data as Float32Array;
-    return [metric, values.reduce((sum, value) => sum + value, 0) / values.length];
-  });
-  return Object.fromEntries(means) as Record<StepMetric, number>;
+function initialTensors(
+  objective: Objective,
+  { states }: TrainingGraph,
+  seed: number,
+): Record<'fixed' | 'states', Record<string, TensorData>> {
+  const random = new RandomSource(seed);
+  const fixed: Record<string, TensorData> = {};
+  const values = new Map<string, Float32Array>();
+  for (const parameter of objective.parameters) {
+    const initial = parameter.initialise(random);
+    if (!parameter.trainable) fixed[weightState(parameter)] = float32(initial, parameter.shape);
+    values.set(weightState(parameter), initial).set(averageState(parameter), initial);
+  }
+  return {
+    fixed,
+    states: Object.fromEntries(
+      states.map(({ name, shape }) => [
+        name,
+        float32(values.get(name)?.slice() ?? new Float32Array(elementCount(shape)), shape),
+      ]),
+    ),
+  };
+}
+
+function meansOf(values: Readonly<Record<string, Float32Array>>): Record<string, number> {
+  const skipped = values[SKIPPED];
+  const counted = skipped.reduce((count, flag) => count + (flag === 0 ? 1 : 0), 0);
+  return Object.fromEntries(
+    Object.entries(values).map(([name, all]) => [
+      name,
+      all.reduce((sum, value, i) => (skipped[i] === 0 ? sum + value : sum), 0) / counted,
+    ]),
+  );
 }

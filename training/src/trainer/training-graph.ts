@@ -1,112 +1,185 @@
 import { gradients } from '../autodiff/gradients.js';
+import { createOptimiser, movingAverage } from '../nn/optimisers.js';
 import { boundWeights, type Parameter } from '../nn/parameters.js';
 import { Graph } from '../onnx/graph.js';
 import {
+  abs,
   add,
   cast,
   div,
   gather,
   greater,
+  ifElse,
+  less,
   loop,
   max,
   mul,
-  reduceMean,
   reduceSumSquare,
-  reshape,
   sqrt,
+  sub,
 } from '../onnx/ops.js';
-import type { Tensor } from '../onnx/tensor.js';
-import type { Configuration } from '../vae/configuration.js';
-import type { Model } from '../vae/model.js';
-import { elboTerms } from '../vae/objective.js';
-import { type AdamState, adam } from './adam.js';
+import type { Shape, Tensor } from '../onnx/tensor.js';
+import type { Learner, Objective } from '../vae/objective.js';
 
-/** What is collected of every step, each [steps] when the graph has run. */
-export const STEP_METRICS = ['loss', 'reconstruction', 'kl', 'gradient_norm'] as const;
-export type StepMetric = (typeof STEP_METRICS)[number];
+/** What the graph takes besides the objective. */
+export interface TrainingGraphOptions {
+  readonly batchSize: number;
+  /** Of one example. */
+  readonly inputShape: readonly number[];
+  /** Bytes stand for 0 to 1. */
+  readonly inputType: 'uint8' | 'float32';
+  /** Whether each pixel is drawn as 0 or 1 with its byte as the probability. */
+  readonly binarise: boolean;
+  /** Of the moving average of the weights; 0 for none. */
+  readonly averageDecay: number;
+}
 
-/** Names of the three states that the graph keeps of a parameter, as input; the output has `next_` before it. */
-export const STATES = ['parameter', 'gradient_sum', 'square_sum'] as const;
-export type StateName = (typeof STATES)[number];
-export const stateName = (state: StateName, parameter: Parameter): string => `${state}/${parameter.name}`;
+/** A value that one step hands to the next: an input of the graph, and, with `next_` before its name, an output. */
+export interface State {
+  readonly name: string;
+  readonly shape: readonly number[];
+}
+
+/** The graph of K steps, and what its caller must know of it. */
+export interface TrainingGraph {
+  readonly graph: Graph;
+  /** All states, in the order of the graph's inputs. */
+  readonly states: readonly State[];
+  /** Outputs of one number for each step: the objective's terms, gradient norms, and `skipped`. */
+  readonly metrics: readonly string[];
+}
+
+/** Updates done so far, which the optimisers' bias corrections count by; a skipped step is none. */
+export const UPDATES = 'updates';
+/** 1 for a step whose loss or gradient was not finite, so that it changed nothing; else 0. */
+export const SKIPPED = 'skipped';
+
+export const weightState = (parameter: Parameter): string => `parameter/${parameter.name}`;
+export const averageState = (parameter: Parameter): string => `average/${parameter.name}`;
+
+/** Larger numbers are infinite in float32. */
+const LARGEST_FLOAT32 = 3.4028234663852886e38;
 
 /**
- * The graph of K training steps: one ONNX Loop whose states are the weights and the optimiser's sums, so that they
- * never leave the runtime between steps. An iteration gathers a minibatch from the whole dataset, binarises it,
- * computes the loss and its gradients, and updates the states.
+ * The graph of K training steps: one ONNX Loop whose states are the weights and the optimisers' sums, so that they
+ * never leave the runtime between steps. An iteration takes its minibatch, computes the losses and their gradients, and
+ * updates the states, unless a loss or a gradient is not finite: then they stay as they were.
  *
- * Inputs: `steps` int64 (K); `step` float32 (steps done before); `examples` uint8 [count, D];
- * `batches` int32 [K, B]; `thresholds` uint8 [K, B, D]; `noise` float32 [K, B, Z]; `learning_rate`, `kl_weight`
- * float32 [K]; the states. Outputs: the next states, and each of STEP_METRICS [K].
+ * Inputs: `steps` int64 (K); `examples` [K, B, …] bytes or float32; `thresholds` uint8 [K, B, …] where pixels are
+ * binarised; `noise/NAME` float32 [K, B, …]; `learning_rate` float32 [K], a factor of every optimiser's own;
+ * one float32 [K] for each schedule of the objective; the parameters that are not trained; the states.
+ * Outputs: the next states, and each of the metrics [K].
  */
-export function buildTrainingGraph(model: Model, configuration: Configuration, batchSize: number): Graph {
+export function buildTrainingGraph(objective: Objective, options: TrainingGraphOptions): TrainingGraph {
+  const { batchSize, inputShape, inputType, averageDecay } = options;
   const graph = new Graph('training');
-  const dataSize = model.inputShape.reduce((product, dimension) => product * dimension, 1);
+  const perStep = (name: string, shape: Shape = []) => graph.input(name, 'float32', ['steps', ...shape]);
   const steps = graph.input('steps', 'int64', []);
-  const stepsBefore = graph.input('step', 'float32', []);
-  const examples = graph.input('examples', 'uint8', ['count', dataSize]);
-  const batches = graph.input('batches', 'int32', ['steps', batchSize]);
-  const thresholds = graph.input('thresholds', 'uint8', ['steps', batchSize, dataSize]);
-  const noise = graph.input('noise', 'float32', ['steps', batchSize, model.latentSize]);
-  const learningRates = graph.input('learning_rate', 'float32', ['steps']);
-  const klWeights = graph.input('kl_weight', 'float32', ['steps']);
-  const initial = model.parameters.flatMap((parameter) =>
-    STATES.map((state) => graph.input(stateName(state, parameter), 'float32', parameter.shape)),
-  );
+  const examples = graph.input('examples', inputType, ['steps', batchSize, ...inputShape]);
+  const thresholds = options.binarise
+    ? graph.input('thresholds', 'uint8', ['steps', batchSize, ...inputShape])
+    : undefined;
+  const noise = mapValues(objective.noise, (shape, name) => perStep(`noise/${name}`, [batchSize, ...shape]));
+  const learningRate = perStep('learning_rate');
+  const schedules = mapValues(objective.schedules, (_, name) => perStep(name));
+  const fixed = objective.parameters.filter(({ trainable }) => !trainable);
+  const fixedTensors = fixed.map((parameter) => graph.input(weightState(parameter), 'float32', parameter.shape));
 
-  const { states, collected } = loop(steps, initial, 'steps', (iteration, current) => {
-    const perParameter = model.parameters.map((_, i) => adamState(current, i));
+  const states: State[] = [{ name: UPDATES, shape: [] }];
+  const declare = (name: string, shape: readonly number[]) => states.push({ name, shape }) - 1;
+  const learners = objective.losses.flatMap(({ name, parameters, optimiser }) => {
+    const rule = createOptimiser(optimiser);
+    return parameters.map((parameter) => ({
+      loss: name,
+      parameter,
+      value: declare(weightState(parameter), parameter.shape),
+      sums: rule.sums.map((sum) => declare(`${sum}/${parameter.name}`, parameter.shape)),
+      average: averageDecay > 0 ? declare(averageState(parameter), parameter.shape) : undefined,
+    }));
+  });
+  const initial = states.map(({ name, shape }) => graph.input(name, 'float32', shape));
+  const metrics = [...objective.terms, ...objective.losses.map((loss) => gradientNormName(objective, loss)), SKIPPED];
+
+  const results = loop(steps, initial, 'steps', (iteration, current) => {
+    const at = (tensor: Tensor) => gather(tensor, iteration);
     const weights = boundWeights(
-      model.parameters,
-      perParameter.map((state) => state.parameter),
+      [...fixed, ...learners.map(({ parameter }) => parameter)],
+      [...fixedTensors, ...learners.map(({ value }) => current[value])],
     );
-    const step = add(add(cast(iteration, 'float32'), stepsBefore), 1);
-
-    const bytes = gather(examples, gather(batches, iteration));
-    const x = binarise(bytes, gather(thresholds, iteration), [batchSize, ...model.inputShape]);
-    const terms = elboTerms(model, x, gather(noise, iteration), weights);
-    const reconstruction = reduceMean(terms.reconstruction);
-    const kl = reduceMean(terms.kl);
-    const loss = add(reconstruction, mul(kl, gather(klWeights, iteration)));
-
-    const { clipped, norm } = clipByGlobalNorm(
-      gradients(
-        loss,
-        perParameter.map((state) => state.parameter),
-      ),
-      configuration.optimiser.gradient_norm_limit,
+    const x = thresholds === undefined ? scaled(at(examples)) : binarised(at(examples), at(thresholds));
+    const { terms, losses } = objective.build(
+      { x, noise: mapValues(noise, at), scheduled: mapValues(schedules, at) },
+      weights,
     );
-    const update = adam(gather(learningRates, iteration), step, configuration.optimiser);
-    const next = perParameter.map((state, i) => update(state, clipped[i]));
+
+    const slopes = objective.losses.map((loss) => {
+      const mine = learners.filter((learner) => learner.loss === loss.name);
+      const all = gradients(
+        losses[loss.name],
+        mine.map(({ value }) => current[value]),
+      );
+      const norm = globalNorm(all);
+      const limit = loss.optimiser.gradient_norm_limit;
+      // Scaled by limit / max(norm, limit), with the norm over all of them together (Pascanu et al., 2013).
+      return { loss, mine, all, norm, scale: div(limit, max(norm, limit)) };
+    });
+    // A sum is finite only where all its parts are.
+    const magnitude = slopes
+      .flatMap(({ loss, norm }) => [abs(losses[loss.name]), norm])
+      .reduce((sum, part) => add(sum, part));
+    const finite = less(magnitude, LARGEST_FLOAT32);
+
+    const rate = at(learningRate);
+    const updated = (inputs: readonly Tensor[]): Tensor[] => {
+      const count = add(inputs[0], 1);
+      const next = [count, ...inputs.slice(1)];
+      const average = movingAverage(averageDecay, count);
+      for (const { loss, mine, all, scale } of slopes) {
+        const update = createOptimiser(loss.optimiser).at(mul(rate, loss.optimiser.learning_rate), count);
+        for (const [i, { value, sums, average: place }] of mine.entries()) {
+          const state = { parameter: inputs[value], sums: sums.map((sum) => inputs[sum]) };
+          const after = update(state, mul(all[i], scale));
+          next[value] = after.parameter;
+          for (const [j, sum] of sums.entries()) next[sum] = after.sums[j];
+          if (place !== undefined) next[place] = average(inputs[place], after.parameter);
+        }
+      }
+      return next;
+    };
     return {
-      states: next.flatMap(({ parameter, gradientSum, squareSum }) => [parameter, gradientSum, squareSum]),
-      collected: [loss, reconstruction, kl, norm],
+      states: ifElse(finite, current, updated, (unchanged) => unchanged),
+      collected: [
+        ...objective.terms.map((term) => terms[term]),
+        ...slopes.map(({ norm }) => norm),
+        sub(1, cast(finite, 'float32')),
+      ],
     };
   });
 
-  for (const [i, parameter] of model.parameters.entries()) {
-    for (const [j, state] of STATES.entries()) {
-      graph.output(states[i * STATES.length + j], `next_${stateName(state, parameter)}`);
-    }
-  }
-  for (const [i, metric] of STEP_METRICS.entries()) graph.output(collected[i], metric);
-  return graph;
+  for (const [i, { name }] of states.entries()) graph.output(results.states[i], `next_${name}`);
+  for (const [i, metric] of metrics.entries()) graph.output(results.collected[i], metric);
+  return { graph, states, metrics };
+}
+
+/** `gradient_norm`, with the loss's name where there are several. */
+export function gradientNormName({ losses }: Pick<Objective, 'losses'>, { name }: Pick<Learner, 'name'>): string {
+  return losses.length === 1 ? 'gradient_norm' : `gradient_norm/${name}`;
 }
 
 /** Dynamic binarisation: a pixel is 1 with probability byte / 255, drawn anew every time it is seen. */
-export function binarise(bytes: Tensor, thresholds: Tensor, shape: Tensor['shape']): Tensor {
-  const isOne = greater(cast(bytes, 'float32'), cast(thresholds, 'float32'));
-  return reshape(cast(isOne, 'float32'), shape);
+function binarised(bytes: Tensor, thresholds: Tensor): Tensor {
+  return cast(greater(cast(bytes, 'float32'), cast(thresholds, 'float32')), 'float32');
 }
 
-function adamState(states: readonly Tensor[], parameter: number): AdamState {
-  const [value, gradientSum, squareSum] = states.slice(parameter * STATES.length);
-  return { parameter: value, gradientSum, squareSum };
+/** Bytes as 0 to 1; other numbers as they are. */
+function scaled(examples: Tensor): Tensor {
+  return examples.dtype === 'uint8' ? mul(cast(examples, 'float32'), 1 / 255) : examples;
 }
 
-/** Scales all gradients by limit / max(norm, limit), with the norm over all of them together (Pascanu et al., 2013). */
-function clipByGlobalNorm(all: readonly Tensor[], limit: number): { clipped: Tensor[]; norm: Tensor } {
-  const norm = sqrt(all.map((gradient) => reduceSumSquare(gradient)).reduce((sum, part) => add(sum, part)));
-  const scale = div(limit, max(norm, limit));
-  return { clipped: all.map((gradient) => mul(gradient, scale)), norm };
+function globalNorm(all: readonly Tensor[]): Tensor {
+  return sqrt(all.map((gradient) => reduceSumSquare(gradient)).reduce((sum, part) => add(sum, part)));
+}
+
+function mapValues<A, B>(record: Readonly<Record<string, A>>, f: (value: A, key: string) => B): Record<string, B> {
+  return Object.fromEntries(Object.entries(record).map(([key, value]) => [key, f(value, key)]));
 }

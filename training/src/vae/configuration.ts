@@ -4,8 +4,9 @@ import { fileURLToPath } from 'node:url';
 import { MODEL_NAME_PATTERN } from '@elbo/models';
 import { type Static, Type } from 'typebox';
 import { Compile } from 'typebox/compile';
-import { Errors } from 'typebox/value';
+import { Default, Errors } from 'typebox/value';
 import { ACTIVATIONS } from '../nn/layers.js';
+import { OPTIMISER_KINDS } from '../nn/optimisers.js';
 import { LIKELIHOODS } from './likelihoods.js';
 import { PRIORS } from './priors.js';
 
@@ -17,10 +18,54 @@ export class ConfigurationError extends Error {
 const oneOf = <T extends string>(names: readonly T[]) => Type.Enum(names as [T, ...T[]]);
 const closed = { additionalProperties: false } as const;
 
-const NetworkSchema = Type.Object(
-  { hidden: Type.Array(Type.Integer({ minimum: 1, maximum: 65_536 }), { minItems: 1, maxItems: 32 }) },
+const Kernel = Type.Integer({ minimum: 1, maximum: 64 });
+const Width = Type.Integer({ minimum: 1, maximum: 65_536 });
+const Fraction = Type.Number({ minimum: 0, maximum: 1 });
+
+/** One convolution of an encoder, or one transposed convolution of a decoder, which undoes the sizes of such a one. */
+const ConvolutionSchema = Type.Object(
+  {
+    channels: Type.Integer({
+      minimum: 1,
+      maximum: 65_536,
+      description: 'That come out of a convolution of the encoder, or go into one of the decoder',
+    }),
+    kernel: Kernel,
+    stride: Kernel,
+    padding: Type.Integer({ minimum: 0, maximum: 64 }),
+  },
   closed,
 );
+export type ConvolutionConfiguration = Static<typeof ConvolutionSchema>;
+
+/** Convolutions stand at the side of the data, hidden dense layers at the side of the latent space. */
+const NetworkSchema = Type.Object(
+  {
+    convolutions: Type.Array(ConvolutionSchema, { maxItems: 16, default: [] }),
+    hidden: Type.Array(Width, { maxItems: 32 }),
+  },
+  closed,
+);
+
+export const OptimiserSchema = Type.Object(
+  {
+    kind: oneOf(OPTIMISER_KINDS),
+    learning_rate: Type.Number({ exclusiveMinimum: 0, maximum: 10 }),
+    beta1: Type.Number({ minimum: 0, exclusiveMaximum: 1, default: 0.9, description: 'Of adam, adamw and adamax' }),
+    beta2: Type.Number({ minimum: 0, exclusiveMaximum: 1, default: 0.999, description: 'Of adam, adamw and adamax' }),
+    epsilon: Type.Number({ exclusiveMinimum: 0, maximum: 1, default: 1e-8, description: 'Of adam, adamw and adamax' }),
+    momentum: Type.Number({ minimum: 0, exclusiveMaximum: 1, default: 0, description: 'Of sgd' }),
+    weight_decay: Type.Number({
+      minimum: 0,
+      maximum: 1,
+      default: 0,
+      description: 'Of adamw and sgd; biases do not decay',
+    }),
+    gradient_norm_limit: Type.Number({ exclusiveMinimum: 0, description: 'Longer gradients are scaled down to it' }),
+  },
+  closed,
+);
+export type OptimiserConfiguration = Static<typeof OptimiserSchema>;
 
 export const ConfigurationSchema = Type.Object(
   {
@@ -29,8 +74,12 @@ export const ConfigurationSchema = Type.Object(
     dataset: Type.String(),
     family: oneOf(['vae']),
     likelihood: oneOf(Object.keys(LIKELIHOODS) as (keyof typeof LIKELIHOODS)[]),
+    binarisation: Type.Enum(['dynamic', 'none'], {
+      default: 'dynamic',
+      description: 'Whether the pixels of images of bytes are drawn as 0 or 1 anew whenever they are seen',
+    }),
     prior: oneOf(Object.keys(PRIORS) as (keyof typeof PRIORS)[]),
-    latent_size: Type.Integer({ minimum: 1, maximum: 65_536 }),
+    latent_size: Width,
     activation: oneOf(Object.keys(ACTIVATIONS) as (keyof typeof ACTIVATIONS)[]),
     encoder: NetworkSchema,
     decoder: NetworkSchema,
@@ -39,34 +88,43 @@ export const ConfigurationSchema = Type.Object(
       maximum: 40,
       description: 'log variance is clamped to ±this',
     }),
-    batch_size: Type.Integer({ minimum: 1, maximum: 65_536 }),
+    batch_size: Width,
     epochs: Type.Integer({ minimum: 1, maximum: 1_000_000 }),
     kl_warm_up_fraction: Type.Number({
       minimum: 0,
       maximum: 1,
       description: 'The weight of the KL term rises from 0 to 1 over this part of the run',
     }),
-    optimiser: Type.Object(
-      {
-        kind: oneOf(['adam']),
-        learning_rate: Type.Number({ exclusiveMinimum: 0, maximum: 1 }),
-        beta1: Type.Number({ minimum: 0, exclusiveMaximum: 1 }),
-        beta2: Type.Number({ minimum: 0, exclusiveMaximum: 1 }),
-        epsilon: Type.Number({ exclusiveMinimum: 0, maximum: 1 }),
-        gradient_norm_limit: Type.Number({
-          exclusiveMinimum: 0,
-          description: 'Longer gradients are scaled down to it',
-        }),
-      },
-      closed,
-    ),
+    optimiser: OptimiserSchema,
     learning_rate_schedule: Type.Object(
       {
-        kind: oneOf(['constant', 'cosine']),
-        final_fraction: Type.Number({ minimum: 0, maximum: 1, description: 'Of the learning rate, at the last step' }),
+        kind: oneOf(['constant', 'cosine', 'step']),
+        warm_up_fraction: Type.Number({
+          minimum: 0,
+          maximum: 1,
+          default: 0,
+          description: 'The learning rate rises from 0 over this part of the run',
+        }),
+        final_fraction: Type.Number({
+          minimum: 0,
+          maximum: 1,
+          default: 1,
+          description: 'Of the learning rate: at the last step of cosine',
+        }),
+        milestones: Type.Array(Fraction, {
+          default: [],
+          description: 'Of step: parts of the run after each of which the rate is multiplied by the factor',
+        }),
+        factor: Type.Number({ exclusiveMinimum: 0, maximum: 1, default: 0.1, description: 'Of step' }),
       },
       closed,
     ),
+    weight_average_decay: Type.Number({
+      minimum: 0,
+      exclusiveMaximum: 1,
+      default: 0,
+      description: 'Of the moving average of the weights that is evaluated and exported; 0: the weights themselves',
+    }),
     validation_fraction: Type.Number({ exclusiveMinimum: 0, maximum: 0.5 }),
     seed: Type.Integer({ minimum: 0, maximum: 0xffff_ffff }),
   },
@@ -80,12 +138,49 @@ const presetDirectory = fileURLToPath(new URL('../../presets/', import.meta.url)
 
 /** @throws {ConfigurationError} naming the first field that is wrong */
 export function parseConfiguration(json: unknown): Configuration {
-  if (validator.Check(json)) return json;
-  const [first] = Errors(ConfigurationSchema, json);
+  // Fields with a default may be left out, as configurations of older models do.
+  const filled = Default(ConfigurationSchema, structuredClone(json));
+  if (validator.Check(filled)) return consistent(filled);
+  const [first] = Errors(ConfigurationSchema, filled);
   if (first === undefined) throw new ConfigurationError('the configuration is not valid');
   const field = first.instancePath.slice(1).replaceAll('/', '.');
   if (first.keyword === 'boolean') throw new ConfigurationError(`${field} is not a field of a configuration`);
   throw new ConfigurationError(`${field === '' ? 'configuration' : field} ${first.message}${allowed(first.params)}`);
+}
+
+/** Whether training and evaluation draw each pixel as 0 or 1: images of bytes under a likelihood of 0 and 1. */
+export function binarises(
+  { likelihood, binarisation }: Pick<Configuration, 'likelihood' | 'binarisation'>,
+  dtype: 'uint8' | 'float32',
+): boolean {
+  return binarisation === 'dynamic' && likelihood === 'bernoulli' && dtype === 'uint8';
+}
+
+/** What a schema cannot say: fields that must suit each other. */
+function consistent(configuration: Configuration): Configuration {
+  const { optimiser, learning_rate_schedule: schedule } = configuration;
+  const rules: readonly (readonly [boolean, string])[] = [
+    [
+      optimiser.momentum === 0 || optimiser.kind === 'sgd',
+      `optimiser.momentum is ${optimiser.momentum}; expected 0, since ${optimiser.kind} has moments of its own`,
+    ],
+    [
+      optimiser.weight_decay === 0 || optimiser.kind === 'adamw' || optimiser.kind === 'sgd',
+      `optimiser.weight_decay is ${optimiser.weight_decay}; expected 0 for ${optimiser.kind}, or optimiser.kind adamw or sgd`,
+    ],
+    [
+      schedule.kind === 'step' ? schedule.milestones.length > 0 : schedule.milestones.length === 0,
+      `learning_rate_schedule.milestones has ${schedule.milestones.length} entries; expected ${schedule.kind === 'step' ? 'at least one' : 'none'} for ${schedule.kind}`,
+    ],
+  ];
+  const parts = Object.entries({ encoder: configuration.encoder, decoder: configuration.decoder });
+  for (const [name, { convolutions, hidden }] of parts) {
+    if (convolutions.length + hidden.length === 0) {
+      throw new ConfigurationError(`${name} has neither convolutions nor hidden layers; expected at least one layer`);
+    }
+  }
+  for (const [holds, message] of rules) if (!holds) throw new ConfigurationError(message);
+  return configuration;
 }
 
 export function presetNames(): string[] {

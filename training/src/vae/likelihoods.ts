@@ -1,15 +1,19 @@
-import { add, clip, log, mul, reduceSum, reshape, sigmoid, softplus, sub } from '../onnx/ops.js';
+import { zeros } from '../nn/initialisers.js';
+import { type Parameter, parameter, type Weights } from '../nn/parameters.js';
+import { add, clip, exp, identity, log, mul, neg, reduceSum, sigmoid, softplus, square, sub } from '../onnx/ops.js';
 import type { Tensor } from '../onnx/tensor.js';
 
 /** p(x | z): what the decoder's output means. All per-example values are sums over the data dimensions, in nats. */
 export interface Likelihood {
   readonly kind: string;
+  /** Its own, besides the decoder's. */
+  readonly parameters: readonly Parameter[];
   /** −log p(x | z) for each example: [N, D], [N, D] → [N]. */
-  negativeLogLikelihood(x: Tensor, decoded: Tensor): Tensor;
-  /** The expected value of x in data space: [N, D] → [N, D]. */
+  negativeLogLikelihood(x: Tensor, decoded: Tensor, weights: Weights): Tensor;
+  /** The expected value of x: [N, D] → [N, D]. */
   mean(decoded: Tensor): Tensor;
   /** Non-negative contribution of each data dimension to the misfit, zero for a perfect reconstruction: → [N, D]. */
-  deviance(x: Tensor, decoded: Tensor): Tensor;
+  deviance(x: Tensor, decoded: Tensor, weights: Weights): Tensor;
   /** The decoder's output bias that makes its first output the mean of the training data. */
   outputBias(dataMean: Float64Array): Float64Array;
 }
@@ -21,8 +25,9 @@ const MEAN_MARGIN = 1e-3;
 const LOG_MARGIN = 1e-7;
 
 /** Independent Bernoulli pixels, decoded as logits l. */
-export const bernoulli: Likelihood = {
+const bernoulli: Likelihood = {
   kind: 'bernoulli',
+  parameters: [],
   // −log p = softplus(l) − x·l, which is exact for logits of any size.
   negativeLogLikelihood: (x, logits) => reduceSum(sub(softplus(logits), mul(x, logits)), [1]),
   mean: sigmoid,
@@ -41,10 +46,26 @@ export const bernoulli: Likelihood = {
     }),
 };
 
-export const LIKELIHOODS = { bernoulli } as const;
-export type LikelihoodName = keyof typeof LIKELIHOODS;
+/** Bounds of log σ: beyond them a float32 density overflows before it says more. */
+const LOG_SCALE_LIMIT = 10;
+const HALF_LOG_TWO_PI = 0.5 * Math.log(2 * Math.PI);
 
-/** [N, D] as [N, …shape]. */
-export function asItems(flat: Tensor, shape: readonly number[]): Tensor {
-  return reshape(flat, [flat.shape[0], ...shape]);
+/** Independent normals around the decoder's output, with one standard deviation that is learned (Rybkin et al., 2021). */
+function gaussian(): Likelihood {
+  const logScale = parameter('decoder.log_scale', [], zeros);
+  const boundedLogScale = (weights: Weights) => clip(weights(logScale), -LOG_SCALE_LIMIT, LOG_SCALE_LIMIT);
+  const deviance = (x: Tensor, decoded: Tensor, weights: Weights) =>
+    mul(square(mul(sub(x, decoded), exp(neg(boundedLogScale(weights))))), 0.5);
+  return {
+    kind: 'gaussian',
+    parameters: [logScale],
+    negativeLogLikelihood: (x, decoded, weights) =>
+      reduceSum(add(deviance(x, decoded, weights), add(boundedLogScale(weights), HALF_LOG_TWO_PI)), [1]),
+    mean: identity,
+    deviance,
+    outputBias: (dataMean) => dataMean,
+  };
 }
+
+export const LIKELIHOODS = { bernoulli, gaussian: gaussian() } as const;
+export type LikelihoodName = keyof typeof LIKELIHOODS;

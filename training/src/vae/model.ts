@@ -1,10 +1,12 @@
-import { startingAt, zeros } from '../nn/initialisers.js';
-import { dense, mlp } from '../nn/layers.js';
+import type { ConvolutionForm } from '../engines/engine.js';
+import { dense } from '../nn/layers.js';
 import type { Parameter, Weights } from '../nn/parameters.js';
-import { clip } from '../onnx/ops.js';
+import { standardisation } from '../nn/standardisation.js';
+import { add, clip, flatten, reshape } from '../onnx/ops.js';
 import type { Tensor } from '../onnx/tensor.js';
-import type { Configuration } from './configuration.js';
+import { type Configuration, ConfigurationError } from './configuration.js';
 import { LIKELIHOODS, type Likelihood } from './likelihoods.js';
+import { decoderNetwork, encoderNetwork } from './networks.js';
 import { type Posterior, PRIORS, type Prior } from './priors.js';
 
 /** A variational autoencoder: what it learns, and how its parts extend a graph. The weights stand elsewhere. */
@@ -18,45 +20,91 @@ export interface Model {
   encode(x: Tensor, weights: Weights): Posterior;
   /** What the likelihood takes: [N, latentSize] → [N, D]. */
   decode(z: Tensor, weights: Weights): Tensor;
+  /** −log p(x | z) of each example in nats, as a density over the data's own units: [N, …inputShape], [N, D] → [N]. */
+  negativeLogLikelihood(x: Tensor, decoded: Tensor, weights: Weights): Tensor;
+  /** The expected value of x in the data's own units: [N, D] → [N, …inputShape]. */
+  mean(decoded: Tensor, weights: Weights): Tensor;
+  /** Each data dimension's misfit, zero for a perfect reconstruction: [N, …inputShape], [N, D] → [N, …inputShape]. */
+  deviance(x: Tensor, decoded: Tensor, weights: Weights): Tensor;
+}
+
+/** Of the training examples, each [D]. */
+export interface DataMoments {
+  readonly mean: Float64Array;
+  readonly variance: Float64Array;
+}
+
+export interface ModelOptions {
+  /**
+   * Where the decoder's output starts, and the scale of columns. Without them both start at 0 and 1, which makes no
+   * difference to a model that gets trained weights.
+   */
+  readonly moments?: DataMoments;
+  readonly convolutions?: ConvolutionForm;
 }
 
 /**
  * The model of a configuration.
- * @param dataMean mean of each data dimension of the training examples: where the decoder's output starts. Without
- *   it the output bias starts at 0, which makes no difference to a model that gets trained weights.
+ * @param inputShape of one example: [channels, height, width] or [columns]
+ * @throws {ConfigurationError} where the configuration does not suit that shape
  */
 export function buildModel(
   configuration: Configuration,
   inputShape: readonly number[],
-  dataMean?: Float64Array,
+  { moments, convolutions = 'operators' }: ModelOptions = {},
 ): Model {
-  const { latent_size: latentSize, activation, encoder, decoder, log_variance_limit: limit } = configuration;
+  const { latent_size: latentSize, log_variance_limit: limit } = configuration;
   const likelihood = LIKELIHOODS[configuration.likelihood];
   const dataSize = inputShape.reduce((product, dimension) => product * dimension, 1);
-  const encoderWidth = encoder.hidden[encoder.hidden.length - 1];
-  const decoderWidth = decoder.hidden[decoder.hidden.length - 1];
+  const isTable = inputShape.length === 1;
+  if (isTable && likelihood.kind !== 'gaussian') {
+    throw new ConfigurationError(`likelihood is ${likelihood.kind}; expected gaussian for rows of numbers`);
+  }
+  // Columns have units of their own; pixels share one.
+  const scaling = isTable ? standardisation('input', dataSize, moments) : undefined;
+  const standardised = (x: Tensor, weights: Weights) => scaling?.apply(x, weights) ?? x;
 
-  const encoderBody = mlp('encoder', dataSize, encoder.hidden, activation);
-  const meanHead = dense('encoder.mean', encoderWidth, latentSize);
-  const logVarianceHead = dense('encoder.log_variance', encoderWidth, latentSize);
-  const decoderBody = mlp('decoder', latentSize, decoder.hidden, activation);
-  const outputHead = dense('decoder.output', decoderWidth, dataSize, {
-    bias: dataMean === undefined ? zeros : startingAt(likelihood.outputBias(dataMean)),
-  });
+  const encoder = encoderNetwork(configuration, inputShape, convolutions);
+  const meanHead = dense('encoder.mean', encoder.outputs, latentSize);
+  const logVarianceHead = dense('encoder.log_variance', encoder.outputs, latentSize);
+  const startsAtMean = moments !== undefined && scaling === undefined;
+  const decoder = decoderNetwork(
+    configuration,
+    inputShape,
+    convolutions,
+    startsAtMean ? likelihood.outputBias(moments.mean) : undefined,
+  );
 
   return {
     inputShape,
     latentSize,
     likelihood,
     prior: PRIORS[configuration.prior],
-    parameters: [encoderBody, meanHead, logVarianceHead, decoderBody, outputHead].flatMap((layer) => layer.parameters),
+    parameters: [scaling, encoder, meanHead, logVarianceHead, decoder, likelihood].flatMap(
+      (part) => part?.parameters ?? [],
+    ),
     encode(x, weights) {
-      const features = encoderBody.apply(x, weights);
+      const features = encoder.apply(standardised(x, weights), weights);
       return {
         mean: meanHead.apply(features, weights),
         logVariance: clip(logVarianceHead.apply(features, weights), -limit, limit),
       };
     },
-    decode: (z, weights) => outputHead.apply(decoderBody.apply(z, weights), weights),
+    decode: (z, weights) => decoder.apply(z, weights),
+    negativeLogLikelihood(x, decoded, weights) {
+      const nats = likelihood.negativeLogLikelihood(flatten(standardised(x, weights)), decoded, weights);
+      return scaling === undefined ? nats : add(nats, scaling.logVolume(weights));
+    },
+    mean(decoded, weights) {
+      const mean = likelihood.mean(decoded);
+      return asItems(scaling?.invert(mean, weights) ?? mean, inputShape);
+    },
+    deviance: (x, decoded, weights) =>
+      asItems(likelihood.deviance(flatten(standardised(x, weights)), decoded, weights), inputShape),
   };
+}
+
+/** [N, D] as [N, …shape]. */
+function asItems(flat: Tensor, shape: readonly number[]): Tensor {
+  return reshape(flat, [flat.shape[0], ...shape]);
 }

@@ -2,20 +2,36 @@ import type { Configuration } from './configuration.js';
 
 /** Weight of the KL term at a step (from 0) of a run of `totalSteps`: a straight rise from 0 to 1 (Sønderby et al., 2016). */
 export function klWeight(configuration: Configuration, step: number, totalSteps: number): number {
-  const rise = configuration.kl_warm_up_fraction * totalSteps;
-  return rise === 0 ? 1 : Math.min(1, step / rise);
+  return rising(configuration.kl_warm_up_fraction * totalSteps, step);
 }
 
-/** Learning rate at a step (from 0) of a run of `totalSteps`. Cosine: Loshchilov & Hutter, 2017, without restarts. */
-export function learningRate(configuration: Configuration, step: number, totalSteps: number): number {
-  const { learning_rate } = configuration.optimiser;
-  const { kind, final_fraction } = configuration.learning_rate_schedule;
-  switch (kind) {
+/**
+ * What the learning rate of every optimiser is multiplied by at a step (from 0) of a run of `totalSteps`: the schedule, times a straight rise at the start (Goyal et
+ * al., 2017). Cosine: Loshchilov & Hutter, 2017, without restarts.
+ */
+export function learningRateFactor(configuration: Configuration, step: number, totalSteps: number): number {
+  const { warm_up_fraction } = configuration.learning_rate_schedule;
+  // The first step of a rise must move, too.
+  const warmUp = rising(warm_up_fraction * totalSteps, step + 1);
+  return warmUp * scheduled(configuration, step, totalSteps);
+}
+
+/** Part of the learning rate, from 0 to 1. */
+function scheduled({ learning_rate_schedule: schedule }: Configuration, step: number, totalSteps: number): number {
+  switch (schedule.kind) {
     case 'constant':
-      return learning_rate;
+      return 1;
     case 'cosine': {
       const done = Math.min(1, step / Math.max(1, totalSteps - 1));
-      return learning_rate * (final_fraction + (1 - final_fraction) * 0.5 * (1 + Math.cos(Math.PI * done)));
+      return schedule.final_fraction + (1 - schedule.final_fraction) * 0.5 * (1 + Math.cos(Math.PI * done));
+    }
+    case 'step': {
+      const passed = schedule.milestones.filter((milestone) => step >= milestone * totalSteps).length;
+      return schedule.factor ** passed;
     }
   }
+}
+
+function rising(length: number, step: number): number {
+  return length === 0 ? 1 : Math.min(1, step / length);
 }

@@ -1,0 +1,21 @@
+// The library: what `elbo train` and `elbo evaluate` do, for programs.
+
+export { DataError } from './data/data-error.js';
+export { type Dataset, type Examples, inMemory } from './data/dataset.js';
+export { type DatasetOptions, datasetNames, loadDataset } from './data/datasets.js';
+export type { Engine } from './engines/engine.js';
+export { type Device, EngineError, OnnxRuntimeEngine } from './engines/onnxruntime.js';
+export { type EvaluateOptions, evaluate, METRICS, type MetricName } from './evaluation/evaluate.js';
+export { readTrainedModel, type TrainedModel } from './evaluation/trained-model.js';
+export { ParityError } from './export/parity.js';
+export { type TrainOptions, type TrainResult, train } from './train.js';
+export { CheckpointError } from './trainer/checkpoint.js';
+export { type Progress, TrainingError } from './trainer/trainer.js';
+export {
+  type Configuration,
+  ConfigurationError,
+  loadPreset,
+  override,
+  parseConfiguration,
+  presetNames,
+} from './vae/configuration.js';

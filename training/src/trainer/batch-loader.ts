@@ -1,0 +1,66 @@
+import { Worker } from 'node:worker_threads';
+import { DataError } from '../data/data-error.js';
+import type { Examples } from '../data/dataset.js';
+import type { Batches, BatchPlan } from './batches.js';
+
+export interface LoaderData {
+  readonly examples: Pick<Examples, 'count' | 'shape' | 'dtype' | 'storage' | 'rows'>;
+  readonly plan: BatchPlan;
+}
+export type LoaderRequest = { readonly step: number; readonly steps: number } | 'close';
+export type LoaderReply = { readonly batches: Batches } | { readonly failure: Error; readonly kind: string };
+
+/**
+ * Minibatches from a thread of its own, so that reading, shuffling and drawing noise cost training no time. One request
+ * is answered after the other; ask for the next steps before training the present ones.
+ */
+export class BatchLoader {
+  readonly #worker: Worker;
+  readonly #ended: Promise<void>;
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor({ count, shape, dtype, storage, rows }: Examples, plan: BatchPlan) {
+    const workerData: LoaderData = {
+      examples: { count, shape, dtype, storage, ...(rows === undefined ? {} : { rows }) },
+      plan,
+    };
+    this.#worker = new Worker(new URL('./batch-loader-thread.js', import.meta.url), { workerData });
+    this.#ended = new Promise((resolve) => this.#worker.once('exit', () => resolve()));
+    // What ends the thread is told to whoever waits for minibatches; a forgotten loader holds up no process.
+    this.#worker.on('error', () => {});
+    this.#worker.unref();
+  }
+
+  /**
+   * The inputs of the steps from `step` (from 0) up to, not including, `step + steps`, all of one epoch.
+   * @throws {DataError} where the examples cannot be read
+   */
+  load(step: number, steps: number): Promise<Batches> {
+    const answer = this.#last.then(() => this.#ask({ step, steps }));
+    this.#last = answer.catch(() => {});
+    return answer;
+  }
+
+  /** Ends the thread after the request that it is at. */
+  async close(): Promise<void> {
+    await this.#last;
+    this.#worker.ref();
+    this.#worker.postMessage('close' satisfies LoaderRequest);
+    await this.#ended;
+  }
+
+  async #ask(request: LoaderRequest): Promise<Batches> {
+    this.#worker.ref();
+    try {
+      const reply = await new Promise<LoaderReply>((resolve, reject) => {
+        this.#worker.once('message', resolve);
+        this.#ended.then(() => reject(new Error('the thread that loads minibatches ended')));
+        this.#worker.postMessage(request);
+      });
+      if ('batches' in reply) return reply.batches;
+      throw reply.kind === 'DataError' ? new DataError(reply.failure.message, { cause: reply.failure }) : reply.failure;
+    } finally {
+      this.#worker.unref();
+    }
+  }
+}
