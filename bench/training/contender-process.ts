@@ -1,61 +1,57 @@
-import { inBytes } from '@elbo/training/evaluation/batches';
-import type { TensorData } from '@elbo/training/onnx/tensor';
-import { type Progress, Trainer } from '@elbo/training/trainer/trainer';
-import type { StepMetric } from '@elbo/training/trainer/training-graph';
-import { type Compiler, type Contender, createEngine, type Ready, type Turn } from './contenders.js';
-import { createWorkload } from './workload.js';
+import { type ChildProcessByStdio, spawn } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import type { Readable, Writable } from 'node:stream';
+import type { Contender } from './contenders.js';
+import type { Check, Command, Evaluation, Job, Ready, Turn } from './protocol.js';
 
-// A process of one contender: it trains one turn for every message of its parent, and answers with a Turn.
+/** A contender in a process of its own, which idles while others have their turn. */
+export class ContenderProcess {
+  readonly #child: ChildProcessByStdio<Writable, Readable, Readable>;
+  readonly #lines: AsyncIterator<string>;
+  #errors = '';
 
-let outputs: Readonly<Record<string, TensorData>> = {};
+  private constructor({ command: [program, ...args] }: Contender) {
+    this.#child = spawn(program, args, { stdio: 'pipe' });
+    this.#lines = createInterface({ input: this.#child.stdout })[Symbol.asyncIterator]();
+    this.#child.stderr.on('data', (chunk) => {
+      this.#errors = `${this.#errors}${chunk}`.slice(-2000);
+    });
+    // A process that has ended shows by the end of its lines.
+    this.#child.stdin.on('error', () => {});
+    this.#child.on('error', (error) => {
+      this.#errors += error.message;
+    });
+  }
 
-const workload = await createWorkload();
-const engine = keepOutputs(await createEngine(process.argv[2] as Contender, workload));
-const trainer = await Trainer.create(engine, workload.model, workload.configuration, await inBytes(workload.examples));
-const runs = (async function* (): AsyncGenerator<Progress, never> {
-  for (;;) yield* trainer.runEpoch();
-})();
+  /** @throws {Error} where the process cannot do the job, with the end of what it printed */
+  static async start(contender: Contender, job: Job): Promise<{ process: ContenderProcess; ready: Ready }> {
+    const process = new ContenderProcess(contender);
+    const ready = await process.#ask<Ready>(job);
+    return { process, ready };
+  }
 
-process.on('message', async () => {
-  const cpuBefore = process.cpuUsage();
-  const start = performance.now();
-  const { value } = await runs.next();
-  const milliseconds = performance.now() - start;
-  const cpu = process.cpuUsage(cpuBefore);
-  const turn: Turn = {
-    steps: value.steps,
-    milliseconds,
-    cpuMilliseconds: (cpu.user + cpu.system) / 1000,
-    metrics: {
-      loss: valuesOf('loss'),
-      reconstruction: valuesOf('reconstruction'),
-      kl: valuesOf('kl'),
-      gradient_norm: valuesOf('gradient_norm'),
-    },
-    peakMemory: process.resourceUsage().maxRSS * 1024,
-  };
-  process.send?.(turn);
-});
-const { batchSize, stepsPerEpoch } = trainer;
-const ready: Ready = { data: workload.data, batchSize, stepsPerEpoch };
-process.send?.(ready);
+  train(steps: number): Promise<Turn> {
+    return this.#ask({ do: 'train', steps } satisfies Command);
+  }
 
-function valuesOf(metric: StepMetric): number[] {
-  return [...(outputs[metric].data as Float32Array)];
-}
+  evaluate(): Promise<Evaluation> {
+    return this.#ask({ do: 'evaluate' } satisfies Command);
+  }
 
-/** The same engine, whose programs leave what they computed in `outputs`: the trainer gives means over a run alone. */
-function keepOutputs(engine: Compiler): Compiler {
-  return {
-    async compile(graph) {
-      const program = await engine.compile(graph);
-      return {
-        async run(feeds) {
-          outputs = await program.run(feeds);
-          return { ...outputs };
-        },
-        release: () => program.release(),
-      };
-    },
-  };
+  check(files: { readonly weights: string; readonly x: string; readonly noise: string }): Promise<Check> {
+    return this.#ask({ do: 'check', ...files } satisfies Command);
+  }
+
+  stop(): void {
+    this.#child.kill();
+  }
+
+  async #ask<Answer extends object>(question: object): Promise<Answer> {
+    this.#child.stdin.write(`${JSON.stringify(question)}\n`);
+    const { value, done } = await this.#lines.next();
+    if (done === true) throw new Error(`its process ended: ${this.#errors.trim()}`);
+    const answer = JSON.parse(value) as Answer | { readonly error: string };
+    if ('error' in answer) throw new Error(answer.error);
+    return answer;
+  }
 }

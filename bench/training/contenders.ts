@@ -1,46 +1,46 @@
-import type { Engine } from '@elbo/training/engines/engine';
-import { OnnxRuntimeEngine } from '@elbo/training/engines/onnxruntime';
-import type { StepMetric } from '@elbo/training/trainer/training-graph';
-import { createTfjsEngine } from './tfjs-engine.js';
-import type { Workload } from './workload.js';
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 
-/** Who takes turns, Elbo first, and how each is called in the results. */
-export const CONTENDERS = {
-  elbo: 'Elbo, ONNX Runtime',
-  tfjs: 'tfjs WASM, its own gradients',
-  'tfjs-rewritten': 'tfjs WASM, gradients rewritten for its fast kernels',
-} as const;
-export type Contender = keyof typeof CONTENDERS;
-
-/** What a contender's process says once it can train. */
-export interface Ready {
-  readonly data: string;
-  readonly batchSize: number;
-  readonly stepsPerEpoch: number;
+/** Who trains, and how its process is started. */
+export interface Contender {
+  readonly name: string;
+  readonly label: string;
+  readonly command: readonly [program: string, ...args: string[]];
+  /** Those of the workloads that it can do. */
+  readonly workloads: readonly string[];
 }
 
-/** One run of training steps. */
-export interface Turn {
-  readonly steps: number;
-  readonly milliseconds: number;
-  /** Processor time of all threads: shows how much of the time was waiting for a busy machine. */
-  readonly cpuMilliseconds: number;
-  /** Of every step. */
-  readonly metrics: Readonly<Record<StepMetric, readonly number[]>>;
-  /** Of the process so far, in bytes. */
-  readonly peakMemory: number;
-}
+const contenderProcess = fileURLToPath(new URL('./elbo-contender.js', import.meta.url));
+const peers = fileURLToPath(new URL('../../training/peers/', import.meta.url));
+const python = `${peers}.venv/bin/python`;
 
-/** What a trainer needs of an engine. */
-export type Compiler = Pick<Engine, 'compile'>;
+const elbo = (engine: string): Contender['command'] => [process.execPath, contenderProcess, engine];
+const peer = (library: string, variant?: string): Contender['command'] => [
+  python,
+  `${peers}peer.py`,
+  library,
+  ...(variant === undefined ? [] : [variant]),
+];
 
-export function createEngine(contender: Contender, { model, configuration }: Workload): Promise<Compiler> {
-  switch (contender) {
-    case 'elbo':
-      return Promise.resolve(new OnnxRuntimeEngine());
-    case 'tfjs':
-      return createTfjsEngine('own', model, configuration);
-    case 'tfjs-rewritten':
-      return createTfjsEngine('rewritten', model, configuration);
+const ALL = ['a', 'b', 'c'] as const;
+
+/** Elbo first: the others are compared with it. */
+export const CONTENDERS: readonly Contender[] = [
+  { name: 'elbo', label: 'Elbo, ONNX Runtime', command: elbo('onnxruntime'), workloads: ALL },
+  { name: 'torch', label: 'PyTorch', command: peer('torch'), workloads: ALL },
+  { name: 'tensorflow', label: 'TensorFlow', command: peer('tensorflow'), workloads: ALL },
+  { name: 'jax', label: 'JAX', command: peer('jax'), workloads: ALL },
+  { name: 'tfjs-node', label: 'Elbo, tfjs-node', command: elbo('tfjs'), workloads: ALL },
+  { name: 'tfjs-wasm', label: 'Elbo, tfjs WASM', command: elbo('tfjs-wasm'), workloads: ['a'] },
+];
+
+/** Why a contender cannot take part here, if so. */
+export async function absence({ name, command: [program] }: Contender): Promise<string | undefined> {
+  if (program === python && !existsSync(python)) return 'not installed: run bench/training/peers/setup.sh';
+  if (name === 'tfjs-node') {
+    const { loadTfjs } = await import('@elbo/training/engines/load-tfjs');
+    const { backend, note } = await loadTfjs();
+    if (!backend.startsWith('tfjs-node')) return `no native binding: ${note ?? 'run npm run setup:tfjs'}`;
   }
+  return undefined;
 }
