@@ -16,12 +16,12 @@ export interface Workload {
   readonly data: string;
 }
 
-const INPUT_SHAPE = [1, 28, 28];
+export const INPUT_SHAPE = [1, 28, 28];
 const MNIST_EXAMPLES = 60_000;
 
 // Not a preset, so that results stay comparable when those get better. The KL term counts in full from the first
 // step, and the limit clips the first gradients: else the check of the first steps would pass without both.
-const CONFIGURATION = parseConfiguration({
+export const CONFIGURATION = parseConfiguration({
   name: 'benchmark',
   description: 'A multilayer perceptron VAE 784-400-20-400-784 on dynamically binarised MNIST.',
   dataset: 'mnist',
