@@ -40,6 +40,8 @@ interface Scope {
   /** Values that gradients do not flow through. */
   readonly stops: Set<Tensor>;
   readonly gradientRecords: Map<Tensor, GradientRecord>;
+  readonly nameless: Set<Tensor>;
+  readonly reserved: Set<string>;
   counter: number;
 }
 
@@ -61,7 +63,15 @@ export class Graph {
     this.parent = parent;
     this.#scope =
       parent === undefined
-        ? { names: new Set(), constants: new Map(), stops: new Set(), gradientRecords: new Map(), counter: 0 }
+        ? {
+            names: new Set(),
+            constants: new Map(),
+            stops: new Set(),
+            gradientRecords: new Map(),
+            nameless: new Set(),
+            reserved: new Set(),
+            counter: 0,
+          }
         : parent.#scope;
   }
 
@@ -95,14 +105,25 @@ export class Graph {
   /** A nameless constant; equal small ones are stored once, in the outermost graph. */
   constant(value: TensorData): Tensor {
     if (this.parent !== undefined) return this.parent.constant(value);
-    if (value.data.length > 16) return this.initialiser(this.uniqueName('constant'), value);
+    if (value.data.length > 16) return this.#nameless(value);
     const values = Array.from<number | bigint>(value.data);
     const key = `${value.dtype}${formatShape(value.shape)}:${values.map((v) => (Object.is(v, -0) ? '-0' : String(v))).join()}`;
     let tensor = this.#scope.constants.get(key);
     if (tensor === undefined) {
-      tensor = this.initialiser(this.uniqueName('constant'), value);
+      tensor = this.#nameless(value);
       this.#scope.constants.set(key, tensor);
     }
+    return tensor;
+  }
+
+  /** Whether `constant` made the tensor: nobody looks for it by its name. */
+  isNameless(tensor: Tensor): boolean {
+    return this.#scope.nameless.has(tensor);
+  }
+
+  #nameless(value: TensorData): Tensor {
+    const tensor = this.initialiser(this.uniqueName('constant'), value);
+    this.#scope.nameless.add(tensor);
     return tensor;
   }
 
@@ -176,12 +197,17 @@ export class Graph {
     return this.parent === undefined ? 0 : this.parent.depth + 1;
   }
 
+  /** Keeps a name for an input, a constant or an output that comes later: `uniqueName` does not give it away. */
+  reserve(name: string): void {
+    this.#scope.reserved.add(name);
+  }
+
   /** A name that nothing in this graph, around it or inside its nodes has. */
   uniqueName(prefix: string): string {
     let name: string;
     do {
       name = `${prefix}_${this.#scope.counter++}`;
-    } while (this.#scope.names.has(name));
+    } while (this.#scope.names.has(name) || this.#scope.reserved.has(name));
     return name;
   }
 
