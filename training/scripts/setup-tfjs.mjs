@@ -61,7 +61,7 @@ try {
   else conclude(setup(values.libtensorflow));
 } catch (error) {
   if (!(error instanceof SetupError)) throw error;
-  console.log(`tfjs-node does not work here: ${error.message}`);
+  console.log(`setup:tfjs failed: ${error.message}`);
   process.exitCode = 1;
 }
 
@@ -69,7 +69,7 @@ function readArguments() {
   try {
     return parseArgs({ options: { libtensorflow: { type: 'string' }, help: { type: 'boolean' } } });
   } catch (error) {
-    throw new SetupError(error.message);
+    throw new SetupError(`${error.message}; --help tells the options`);
   }
 }
 
