@@ -13,6 +13,9 @@ const MAGIC = Buffer.from('\x93NUMPY', 'latin1');
 const MAX_HEADER_BYTES = 65_536;
 const MAX_DIMENSIONS = 32;
 
+/** An array whose elements are no numbers. */
+export class ElementTypeError extends DataError {}
+
 /** What the header of an array says. */
 export interface NpyHeader {
   readonly type: ElementType;
@@ -86,7 +89,7 @@ function parseDictionary(label: string, text: string): Omit<NpyHeader, 'length'>
   const [descr, order, shape] = ['descr', 'fortran_order', 'shape'].map((key) => entries.get(key));
   // A structured type is a list of fields, which no entry above matches.
   if (body !== undefined && /'descr'\s*:\s*\[/.test(body)) {
-    throw new DataError(`${label}: the type is a record of fields; expected an array of one numeric type`);
+    throw new ElementTypeError(`${label}: the type is a record of fields; expected an array of one numeric type`);
   }
   if (descr === undefined || order === undefined || shape === undefined || entries.size !== 3) {
     throw new DataError(
@@ -104,7 +107,7 @@ function parseType(label: string, descr: string): { type: ElementType; littleEnd
   const name = TYPES.get(code ?? '');
   if (name === undefined) {
     const kind = /^[<>|=]?O/.test(descr) ? ' (Python objects, which are never unpickled)' : '';
-    throw new DataError(
+    throw new ElementTypeError(
       `${label}: the type is ${JSON.stringify(descr.slice(0, 40))}${kind}; expected bool, int8 to int64, uint8 to uint64, or float16 to float64`,
     );
   }

@@ -3,18 +3,22 @@ import { crc32 } from 'node:zlib';
 import { type Entry, fromFdPromise, type ZipFile } from 'yauzl';
 import { ByteStream, checkRatio, decompressed, plainBytes } from './byte-stream.js';
 import { DataError } from './data-error.js';
-import { describeValues, readNpyHeader } from './npy.js';
+import { describeValues, ElementTypeError, readNpyHeader } from './npy.js';
 import { byteLength, type NumberArray, readNumbers, storeArray } from './number-array.js';
 import { type DataProgress, Fingerprint, type RowStore, type StoredRows } from './row-store.js';
 import { oneLine, stampOf, withSourceFile } from './source-file.js';
 
 /** What a .npz file holds for training. */
 export interface NpzRows {
-  readonly train: StoredRows;
+  readonly train: LabelledRows;
   /** Where the file has arrays for testing of its own. */
-  readonly test?: StoredRows;
+  readonly test?: LabelledRows;
   /** Which arrays were taken, and what was left out and why. */
   readonly description: string;
+}
+
+export interface LabelledRows extends StoredRows {
+  readonly labels?: Uint8Array;
 }
 
 const STORED = 0;
@@ -36,11 +40,16 @@ export function readNpz(path: string, store: RowStore, onProgress?: DataProgress
   return withSourceFile(path, 'a .npz file', async (file, stats) => {
     const archive = new Archive(path, file, stats);
     const names = await archive.names();
-    const read = async (values: string, labels: string | undefined): Promise<[StoredRows, string]> => {
+    const read = async (values: string, labels: string | undefined): Promise<[LabelledRows, string]> => {
       const key = new Fingerprint(`npz ${values}`).add(path, stats).digest();
       const rows = await archive.open(values, (array) => storeArray(array, store, key, onProgress));
       if (labels === undefined) return [rows, values];
-      const found = await archive.open(labels, (array) => readLabels(array, rows.count, values));
+      const found = await archive
+        .open(labels, (array) => readLabels(array, rows.count, values))
+        .catch((error: unknown) => {
+          if (error instanceof ElementTypeError) return 'it has no numbers';
+          throw error;
+        });
       if (typeof found === 'string') return [rows, `${values} (${labels} left out: ${found})`];
       return [{ ...rows, labels: found }, `${values} with labels ${labels}`];
     };

@@ -17,10 +17,8 @@ export interface RowDescription {
   readonly count: number;
   readonly shape: readonly number[];
   readonly dtype: ExampleDtype;
-  readonly labels?: Uint8Array;
+  /** Names of the features, where the source has them. */
   readonly columns?: readonly string[];
-  /** Names of the classes that labels number. */
-  readonly classes?: readonly string[];
 }
 
 export interface StoredRows extends RowDescription {
@@ -75,11 +73,9 @@ export class Fingerprint {
 }
 
 /** The footer of a cache file. */
-interface Footer extends Omit<RowDescription, 'labels'> {
+interface Footer extends RowDescription {
   readonly key: string;
   readonly crc32: number;
-  /** Base64. */
-  readonly labels?: string;
 }
 
 /**
@@ -108,7 +104,7 @@ export class RowStore {
     produce: (sink: RowSink) => Promise<RowDescription>,
   ): Promise<StoredRows> {
     if (bytes !== undefined && bytes <= this.memoryBudget) return this.#inMemory(bytes, produce);
-    const path = join(this.directory, `${key}.rows`);
+    const path = this.#path(key);
     const kept = await openCached(path, key);
     if (kept !== undefined) return kept;
     if (bytes === undefined) return this.#growing(path, key, produce);
@@ -120,6 +116,11 @@ export class RowStore {
     }
   }
 
+  /** The rows of a conversion that was kept in a file before, or undefined. */
+  kept(key: string): Promise<StoredRows | undefined> {
+    return openCached(this.#path(key), key);
+  }
+
   /** A file for scratch, which has no name and is gone when it is closed. */
   async scratchFile(bytes: number): Promise<FileHandle> {
     return asCacheError(this.directory, async () => {
@@ -129,6 +130,10 @@ export class RowStore {
       await rm(path);
       return file;
     });
+  }
+
+  #path(key: string): string {
+    return join(this.directory, `${key}.rows`);
   }
 
   async #inMemory(bytes: number, produce: (sink: RowSink) => Promise<RowDescription>): Promise<StoredRows> {
@@ -214,13 +219,7 @@ class CacheFile {
 
   finish(key: string, description: RowDescription): Promise<StoredRows> {
     return asCacheError(this.#path, async () => {
-      const { labels, ...rest } = description;
-      const footer: Footer = {
-        ...rest,
-        key,
-        crc32: this.#crc,
-        ...(labels && { labels: Buffer.from(labels).toString('base64') }),
-      };
+      const footer: Footer = { ...description, key, crc32: this.#crc };
       const json = Buffer.from(JSON.stringify(footer));
       const trailer = Buffer.alloc(TRAILER_BYTES);
       trailer.writeUInt32LE(json.length, 0);
@@ -262,7 +261,7 @@ async function openCached(path: string, key: string): Promise<StoredRows | undef
     const json = Buffer.alloc(length);
     await file.read(json, 0, length, end);
     const footer = JSON.parse(json.toString()) as Footer;
-    const { labels, crc32: expected, key: found, ...description } = footer;
+    const { crc32: expected, key: found, ...description } = footer;
     const bytes = description.count * exampleSize(description) * bytesPerValue(description.dtype);
     if (found !== key || bytes !== end) return undefined;
     let crc = 0;
@@ -270,7 +269,6 @@ async function openCached(path: string, key: string): Promise<StoredRows | undef
     if (crc !== expected) return undefined;
     return {
       ...description,
-      ...(labels !== undefined && { labels: new Uint8Array(Buffer.from(labels, 'base64')) }),
       storage: { kind: 'file', path, offset: 0, stamp: stampOf(stats) },
     };
   } catch {
@@ -281,7 +279,7 @@ async function openCached(path: string, key: string): Promise<StoredRows | undef
   }
 }
 
-const TEMPORARY = /^\.(rows|scratch)-[0-9]+-[0-9a-f]{16}$/;
+const TEMPORARY = /^\.(rows|scratch|survey)-[0-9]+-[0-9a-f]{16}$/;
 const temporaryName = (kind: 'rows' | 'scratch') => `.${kind}-${process.pid}-${randomBytes(8).toString('hex')}`;
 
 /** Makes the directory, clears away what killed processes left, and checks that the bytes fit. */
