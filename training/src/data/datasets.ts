@@ -54,10 +54,10 @@ const TEST_FRACTION = 0.1;
 const TEST_STREAM = 18;
 
 const sources: ReadonlyMap<string, Source> = new Map([
-  ['mnist', mnistLike('mnist', '70,000 handwritten digits, 28 x 28 grey, ten classes; `elbo fetch mnist`')],
+  ['mnist', mnistLike('mnist', '70,000 handwritten digits, 28 x 28 grey, ten classes')],
   [
     'fashion-mnist',
-    mnistLike('fashion-mnist', '70,000 pieces of clothing, 28 x 28 grey, ten classes; `elbo fetch fashion-mnist`'),
+    mnistLike('fashion-mnist', '70,000 pieces of clothing, 28 x 28 grey, ten classes'),
   ],
   [
     'shapes',
