@@ -51,6 +51,7 @@ describe('loading a data set by name', () => {
         resize: { fit: 'contain', background: 0 },
       },
       sha256: createHash('sha256').update(trainValues).digest('hex'),
+      description: expect.stringContaining('28 x 28 grey, ten classes'),
     });
     expect(train).toMatchObject({
       count: 6,
@@ -82,11 +83,11 @@ describe('loading a data set by name', () => {
 describe('a data set that cannot be loaded is refused in one line', () => {
   test('unknown name: the known ones and the nearest', async () => {
     expect(await complaint('mnits')).toBe(
-      'dataset is "mnits"; expected one of mnist, fashion-mnist, shapes; did you mean mnist?',
+      'dataset is "mnits"; expected one of mnist, fashion-mnist, shapes, or the path of a file or an image folder; did you mean mnist?',
     );
     expect(await complaint('fashion_mnist')).toMatch(/did you mean fashion-mnist\?$/);
     expect(await complaint('shape')).toMatch(/did you mean shapes\?$/);
-    expect(await complaint('xyzzy\n')).toMatch(/expected one of mnist, fashion-mnist, shapes$/);
+    expect(await complaint('xyzzy\n')).toMatch(/expected one of mnist, fashion-mnist, shapes, or the path of a file or an image folder$/);
     expect(await complaint('toString')).toContain(datasetNames.join(', '));
   });
 

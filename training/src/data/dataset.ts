@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import type { ImageInput, VectorInput } from '@elbo/models';
 import { RandomSource } from '@elbo/models';
 import { DataError } from './data-error.js';
@@ -256,26 +255,6 @@ async function momentsOfFloats(examples: Examples): Promise<{ mean: Float64Array
     }
   }
   return { mean, variance: deviations.map((total) => total / examples.count) };
-}
-
-/** The smallest and the largest number in the examples. */
-export async function valueRange(examples: Examples): Promise<[low: number, high: number]> {
-  let low = Number.POSITIVE_INFINITY;
-  let high = Number.NEGATIVE_INFINITY;
-  for await (const { values } of chunksOf(examples)) {
-    for (let i = 0; i < values.length; i++) {
-      if (values[i] < low) low = values[i];
-      if (values[i] > high) high = values[i];
-    }
-  }
-  return [low, high];
-}
-
-/** SHA-256 of the values in order, row-major little-endian; lower-case hexadecimal. */
-export async function hashOf(examples: Examples): Promise<string> {
-  const hash = createHash('sha256');
-  for await (const { values } of chunksOf(examples)) hash.update(values);
-  return hash.digest('hex');
 }
 
 function pickedExtras(

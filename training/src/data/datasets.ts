@@ -1,122 +1,303 @@
-import { access } from 'node:fs/promises';
-import { join } from 'node:path';
-import type { ImageInput } from '@elbo/models';
+import { access, stat } from 'node:fs/promises';
+import { basename, extname, isAbsolute, join, resolve } from 'node:path';
+import type { ImageInput, VectorInput } from '@elbo/models';
+import { RandomSource } from '@elbo/models';
 import { closestMatch } from 'leven';
+import { readCsv } from './csv.js';
 import { DataError } from './data-error.js';
-import { type Dataset, type Examples, hashOf, slice, take } from './dataset.js';
-import { readIdxExamples } from './idx.js';
+import { type Dataset, type Examples, slice, subset, take } from './dataset.js';
+import { readIdxExamples, readIdxRows } from './idx.js';
+import { type ImageForm, readImageFolder } from './image-folder.js';
+import { readNpy } from './npy.js';
+import { readNpz } from './npz.js';
+import { type DataProgress, RowStore } from './row-store.js';
 import { generateShapes, SHAPES_SIZE } from './shapes.js';
+import { survey } from './survey.js';
 
 export interface DatasetOptions {
-  /** Holds a folder for each data set; generated ones need none. */
+  /** Holds a folder for each data set; generated ones and paths need none. */
   readonly dataDir?: string | undefined;
   /** Keeps at most this many examples of the training part and of the test part. */
   readonly limit?: number | undefined;
-  /** Of generated data sets; an integer from 0 to 2^32 - 1. */
+  /** Of generated data sets, and of the split where a file has no test part; an integer from 0 to 2^32 - 1. */
   readonly seed?: number | undefined;
+  /** What the images of a folder are brought to; undefined: see `readImageFolder`. */
+  readonly image?: ImageForm | undefined;
+  /** Where converted data beyond the memory budget are kept; see `defaultCacheDirectory`. */
+  readonly cacheDir?: string | undefined;
+  /** Bytes up to which a part is kept in memory; 128 MiB. */
+  readonly memoryBudget?: number | undefined;
+  readonly onProgress?: DataProgress | undefined;
+}
+
+/** What a source holds, before limits apply. */
+interface Parts {
+  readonly train: Examples;
+  /** Undefined where the source has none of its own. */
+  readonly test?: Examples;
+  readonly columns?: readonly string[];
+  readonly description: string;
 }
 
 interface Source {
-  readonly input: ImageInput;
-  load(options: DatasetOptions): Promise<{ train: Examples; test: Examples }>;
+  readonly description: string;
+  load(options: DatasetOptions, store: RowStore): Promise<Parts>;
 }
 
 const SHAPES_TRAIN = 10_000;
 const SHAPES_TEST = 2_000;
 
+/** Share of the examples that becomes the test part of a file that has none. */
+const TEST_FRACTION = 0.1;
+
+// Far from the streams that training and validation draw from, so that one seed can serve all.
+const TEST_STREAM = 18;
+
 const sources: ReadonlyMap<string, Source> = new Map([
-  ['mnist', mnistLike('mnist')],
-  ['fashion-mnist', mnistLike('fashion-mnist')],
-  ['shapes', { input: greyImage(SHAPES_SIZE, SHAPES_SIZE), load: loadShapes }],
+  ['mnist', mnistLike('mnist', '70,000 handwritten digits, 28 x 28 grey, ten classes')],
+  [
+    'fashion-mnist',
+    mnistLike('fashion-mnist', '70,000 pieces of clothing, 28 x 28 grey, ten classes'),
+  ],
+  [
+    'shapes',
+    { description: '12,000 sprites with known factors, 32 x 32 grey; generated, nothing to fetch', load: loadShapes },
+  ],
 ]);
 
 export const datasetNames: readonly string[] = [...sources.keys()];
 
+/** Names of the data sets that are known, each with a line about it. */
+export const datasetDescriptions: ReadonlyMap<string, string> = new Map(
+  [...sources].map(([name, { description }]) => [name, description]),
+);
+
+/** What else can be given in place of a name. */
+export const PATH_DESCRIPTION =
+  'or the path of a .npy, .npz, .csv or IDX (.gz) file, or of a folder of PNG, JPEG or WebP images, here or in the data directory';
+
 /**
  * Reads or generates a data set.
- * @throws {DataError} where the name is unknown, `limit` is not a positive integer, or a file is missing or malformed
+ *
+ * A path without a test part of its own is split: the last tenth (at least one) of the examples, shuffled by the seed,
+ * becomes the test part. Bytes become images with values in [0, 1]; float32 images must lie there already; vectors take
+ * the smallest and the largest training value as their range.
+ * @param nameOrPath a known name, else a path, looked for here and then in `dataDir`
+ * @throws {DataError} where there is no such data set, `limit` is not a positive integer, or a file is missing or malformed
  */
-export async function loadDataset(name: string, options: DatasetOptions = {}): Promise<Dataset> {
-  const source = sources.get(name);
-  if (source === undefined) throw unknownDataset(name);
-  const { limit } = options;
+export async function loadDataset(nameOrPath: string, options: DatasetOptions = {}): Promise<Dataset> {
+  const { limit, seed = 0 } = options;
   if (limit !== undefined && !(Number.isInteger(limit) && limit >= 1)) {
     throw new DataError(`limit is ${limit}; expected an integer of at least 1`);
   }
-  const { train, test } = await source.load(options);
+  const store = new RowStore(options);
+  const source = sources.get(nameOrPath);
+  const parts = source === undefined ? await loadPath(nameOrPath, options, store) : await source.load(options, store);
+  const { train, test, description } =
+    parts.test === undefined ? splitTest(nameOrPath, parts, seed) : { ...parts, test: parts.test };
   const limited = (examples: Examples) => (limit === undefined ? examples : take(examples, limit));
-  const kept = limited(train);
+  const kept = { train: limited(train), test: limited(test) };
+  const trainSurvey = await survey(kept.train, store, options.onProgress);
+  // Bytes need no check, and their hash is the training part's alone.
+  const testSurvey = kept.test.dtype === 'uint8' ? trainSurvey : await survey(kept.test, store, options.onProgress);
   return {
-    name,
-    input: source.input,
-    train: kept,
-    test: limited(test),
-    sha256: await hashOf(kept),
+    name: source === undefined ? basename(nameOrPath) : nameOrPath,
+    input: inputOf(nameOrPath, kept.train, [trainSurvey, testSurvey]),
+    ...kept,
+    sha256: trainSurvey.sha256,
+    ...(parts.columns && { columns: parts.columns }),
+    description,
   };
 }
 
-/** A data set distributed as MNIST is: four IDX files in a folder of its own. */
-function mnistLike(name: string): Source {
-  const size = { height: 28, width: 28 };
+function splitTest(name: string, { train: all, description }: Parts, seed: number): Parts & { test: Examples } {
+  const { count } = all;
+  if (count < 2)
+    throw new DataError(`${name}: there is ${count} example; expected at least 2, one of them to test with`);
+  const testCount = Math.max(1, Math.floor(count * TEST_FRACTION));
+  const order = new RandomSource(seed, TEST_STREAM).permutation(count);
   return {
-    input: greyImage(size.height, size.width),
-    async load({ dataDir }) {
-      if (dataDir === undefined) {
-        throw new DataError(`${name}: no data directory given; name the one that holds ${name}/ by --data-dir DIR`);
-      }
-      const file = (stem: string) => findFile(name, dataDir, stem);
-      // All four are looked for before the first is read: a missing one shows at once.
-      const [trainImages, trainLabels, testImages, testLabels] = [
-        await file('train-images-idx3-ubyte'),
-        await file('train-labels-idx1-ubyte'),
-        await file('t10k-images-idx3-ubyte'),
-        await file('t10k-labels-idx1-ubyte'),
-      ];
-      return {
-        train: await readIdxExamples(trainImages, trainLabels, size),
-        test: await readIdxExamples(testImages, testLabels, size),
-      };
-    },
+    // In the order of the storage, which reads faster.
+    train: subset(all, order.subarray(0, count - testCount).sort()),
+    test: subset(all, order.subarray(count - testCount).sort()),
+    description: `${description}; the last ${testCount} of ${count} examples, shuffled by seed ${seed}, are the test part`,
   };
 }
 
-/** One draw of distinct images, cut in two, so that no test image is a training image. */
-async function loadShapes({ seed = 0 }: DatasetOptions): Promise<{ train: Examples; test: Examples }> {
-  const examples = await generateShapes({ count: SHAPES_TRAIN + SHAPES_TEST, seed });
-  return {
-    train: slice(examples, 0, SHAPES_TRAIN),
-    test: slice(examples, SHAPES_TRAIN, examples.count),
-  };
-}
-
-function greyImage(height: number, width: number): ImageInput {
+function inputOf(
+  name: string,
+  { shape, dtype }: Examples,
+  surveys: readonly { readonly low: number; readonly high: number }[],
+): ImageInput | VectorInput {
+  const [{ low, high }] = surveys;
+  if (shape.length === 1) {
+    if (!(low < high)) throw new DataError(`${name}: every training value is ${low}; expected values that differ`);
+    return { kind: 'vector', shape: [shape[0]], value_range: [low, high] };
+  }
+  const [channels, height, width] = shape;
+  if (dtype === 'float32') {
+    const lowest = Math.min(...surveys.map((part) => part.low));
+    const highest = Math.max(...surveys.map((part) => part.high));
+    if (lowest < 0 || highest > 1) {
+      throw new DataError(
+        `${name}: the images' values are from ${lowest} to ${highest}; expected 0 to 1, or bytes (uint8) from 0 to 255`,
+      );
+    }
+  }
   return {
     kind: 'image',
-    shape: [1, height, width],
+    shape: [channels === 3 ? 3 : 1, height, width],
     channel_order: 'CHW',
-    colour: 'grey',
+    colour: channels === 3 ? 'rgb' : 'grey',
     value_range: [0, 1],
     resize: { fit: 'contain', background: 0 },
   };
 }
 
-async function findFile(name: string, dataDir: string, stem: string): Promise<string> {
-  const directory = join(dataDir, name);
+async function loadPath(path: string, options: DatasetOptions, store: RowStore): Promise<Parts> {
+  const { found, isDirectory } = await findPath(path, options.dataDir);
+  const { onProgress } = options;
+  if (isDirectory) return loadFolder(found, options, store);
+  const name = basename(found).toLowerCase();
+  const extension = extname(name);
+  if (extension === '.npy') return { train: await readNpy(found, store, onProgress), description: found };
+  if (extension === '.npz') {
+    const { description, ...parts } = await readNpz(found, store, onProgress);
+    return { ...parts, description: `${found}, ${description}` };
+  }
+  if (extension === '.csv' || extension === '.tsv') {
+    const { columns, ...train } = await readCsv(found, store, onProgress);
+    return { train, ...(columns && { columns }), description: found };
+  }
+  if (extension === '.idx' || extension === '.gz' || /idx\d-ubyte$/.test(name)) {
+    return { train: await readIdxRows(found, store, onProgress), description: found };
+  }
+  throw new DataError(
+    `${found}: the name ends with ${extension === '' ? 'no extension' : extension}; expected .npy, .npz, .csv, .tsv, .idx, .gz or …idx3-ubyte, or a folder of images`,
+  );
+}
+
+async function findPath(path: string, dataDir: string | undefined): Promise<{ found: string; isDirectory: boolean }> {
+  const candidates = [resolve(path), ...(dataDir === undefined || isAbsolute(path) ? [] : [resolve(dataDir, path)])];
+  for (const found of candidates) {
+    const stats = await stat(found).catch(() => undefined);
+    if (stats !== undefined) return { found, isDirectory: stats.isDirectory() };
+  }
+  if (/[/\\]|\.[a-z]+$/i.test(path)) {
+    throw new DataError(
+      `dataset is ${JSON.stringify(path)}; expected a name (${datasetNames.join(', ')}) or an existing path: there is no ${candidates.join(' and no ')}`,
+    );
+  }
+  throw unknownDataset(path);
+}
+
+/** A folder of images, or of the four files that MNIST is distributed as. */
+async function loadFolder(folder: string, options: DatasetOptions, store: RowStore): Promise<Parts> {
+  if ((await existing(folder, MNIST_FILES.trainImages)) !== undefined) {
+    return { ...(await loadMnistFiles(basename(folder), folder, undefined, options, store)), description: folder };
+  }
+  const { paths, ...rows } = await readImageFolder(folder, options.image ?? {}, store, options.onProgress);
+  const parts = paths.map((path) => path.split('/').slice(0, -1));
+  const tops = new Set(parts.map(([top]) => top));
+  if (tops.size === 2 && tops.has('train') && tops.has('test')) {
+    const labels = classLabels(parts.map(([, second]) => second));
+    const all = { ...rows, ...(labels && { labels }) };
+    const indices = (name: string) => paths.flatMap((_, i) => (parts[i][0] === name ? [i] : []));
+    return {
+      train: subset(all, indices('train')),
+      test: subset(all, indices('test')),
+      description: `${folder}, its folders train and test`,
+    };
+  }
+  const labels = classLabels(parts.map(([top]) => top));
+  const classes = labels === undefined ? '' : `, ${tops.size} classes by folder`;
+  return { train: { ...rows, ...(labels && { labels }) }, description: `${folder}${classes}` };
+}
+
+/** The number of each folder in their order; undefined where there is one only, more than bytes can number, or images outside. */
+function classLabels(folders: readonly (string | undefined)[]): Uint8Array | undefined {
+  const classes = [...new Set(folders)];
+  if (classes.length < 2 || classes.length > 256 || classes.includes(undefined)) return undefined;
+  // The paths are sorted as a whole, where "a-b/" comes before "a/".
+  const numbers = new Map(classes.sort((a, b) => ((a ?? '') < (b ?? '') ? -1 : 1)).map((name, i) => [name, i]));
+  return Uint8Array.from(folders, (folder) => numbers.get(folder) ?? 0);
+}
+
+const MNIST_FILES = {
+  trainImages: 'train-images-idx3-ubyte',
+  trainLabels: 'train-labels-idx1-ubyte',
+  testImages: 't10k-images-idx3-ubyte',
+  testLabels: 't10k-labels-idx1-ubyte',
+} as const;
+
+/** A data set distributed as MNIST is: four IDX files in a folder of its own. */
+function mnistLike(name: string, description: string): Source {
+  return {
+    description,
+    async load(options, store) {
+      if (options.dataDir === undefined) {
+        throw new DataError(`${name}: no data directory given; name the one that holds ${name}/ by --data-dir DIR`);
+      }
+      const size = { height: 28, width: 28 };
+      const parts = await loadMnistFiles(name, join(options.dataDir, name), size, options, store);
+      return { ...parts, description };
+    },
+  };
+}
+
+async function loadMnistFiles(
+  name: string,
+  folder: string,
+  size: { readonly height: number; readonly width: number } | undefined,
+  { onProgress }: DatasetOptions,
+  store: RowStore,
+): Promise<Omit<Parts, 'description'>> {
+  const file = async (stem: string): Promise<string> => {
+    const path = await existing(folder, stem);
+    if (path !== undefined) return path;
+    throw new DataError(
+      `${name}: neither ${stem}.gz nor ${stem} in ${folder}; name the directory that holds ${name}/ by --data-dir DIR${sources.has(name) ? `, or fetch the files by elbo fetch ${name}` : ''}`,
+    );
+  };
+  // All four are looked for before the first is read: a missing one shows at once.
+  const [trainImages, trainLabels, testImages, testLabels] = [
+    await file(MNIST_FILES.trainImages),
+    await file(MNIST_FILES.trainLabels),
+    await file(MNIST_FILES.testImages),
+    await file(MNIST_FILES.testLabels),
+  ];
+  const train = await readIdxExamples(trainImages, trainLabels, size, store, onProgress);
+  const [, height, width] = train.shape;
+  const test = await readIdxExamples(testImages, testLabels, { height, width }, store, onProgress);
+  return { train, test };
+}
+
+async function existing(folder: string, stem: string): Promise<string | undefined> {
   for (const file of [`${stem}.gz`, stem]) {
-    const path = join(directory, file);
+    const path = join(folder, file);
     const found = await access(path).then(
       () => true,
       () => false,
     );
     if (found) return path;
   }
-  throw new DataError(
-    `${name}: neither ${stem}.gz nor ${stem} in ${directory}; name the directory that holds ${name}/ by --data-dir DIR`,
-  );
+  return undefined;
+}
+
+/** One draw of distinct images, cut in two, so that no test image is a training image. */
+async function loadShapes({ seed = 0 }: DatasetOptions): Promise<Parts> {
+  const examples = await generateShapes({ count: SHAPES_TRAIN + SHAPES_TEST, seed });
+  return {
+    train: slice(examples, 0, SHAPES_TRAIN),
+    test: slice(examples, SHAPES_TRAIN, examples.count),
+    description: `sprites of ${SHAPES_SIZE} x ${SHAPES_SIZE}, generated from seed ${seed}`,
+  };
 }
 
 function unknownDataset(name: string): DataError {
   const closest = closestMatch(name, datasetNames, { maxDistance: Math.ceil(name.length / 2) });
   const suggestion = closest === undefined ? '' : `; did you mean ${closest}?`;
-  return new DataError(`dataset is ${JSON.stringify(name)}; expected one of ${datasetNames.join(', ')}${suggestion}`);
+  return new DataError(
+    `dataset is ${JSON.stringify(name)}; expected one of ${datasetNames.join(', ')}, or the path of a file or an image folder${suggestion}`,
+  );
 }

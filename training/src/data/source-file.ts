@@ -43,7 +43,9 @@ export async function withSourceFile<Result>(
     try {
       const stats = await file.stat();
       if (!stats.isFile()) {
-        throw new DataError(`${path}: ${stats.isDirectory() ? 'a directory' : 'not a regular file'}; expected ${what}`);
+        throw new DataError(
+          `${path}: ${stats.isDirectory() ? 'a directory, ' : ''}not a regular file; expected ${what}`,
+        );
       }
       if (stats.size === 0) throw new DataError(`${path}: the file is empty; expected ${what}`);
       const result = await use(file, stats);

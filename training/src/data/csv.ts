@@ -1,0 +1,223 @@
+import type { FileHandle } from 'node:fs/promises';
+import { pipeline } from 'node:stream';
+import { CsvError, parse } from 'csv-parse';
+import { plainBytes } from './byte-stream.js';
+import { DataError } from './data-error.js';
+import {
+  type DataProgress,
+  Fingerprint,
+  type RowDescription,
+  type RowSink,
+  type RowStore,
+  type StoredRows,
+} from './row-store.js';
+import { oneLine, withSourceFile } from './source-file.js';
+
+const DELIMITERS = [',', ';', '\t'] as const;
+type Delimiter = (typeof DELIMITERS)[number];
+const DELIMITER_NAMES: Readonly<Record<Delimiter, string>> = { ',': 'commas', ';': 'semicolons', '\t': 'tabs' };
+
+/** What the delimiter is found in: the first lines, as far as they lie in so many bytes. */
+const SAMPLE_BYTES = 1 << 20;
+const SAMPLE_LINES = 20;
+
+/** A row that is longer has an unclosed quote somewhere before. */
+const MAX_ROW_CHARACTERS = 64 << 20;
+const MAX_COLUMNS = 1 << 24;
+
+/** Numbers that are passed on at a time. */
+const BLOCK_VALUES = 1 << 20;
+
+const NUMBER = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$/;
+
+/**
+ * Reads the rows of a CSV file: a header row of column names, then numbers, separated by commas, semicolons or tabs,
+ * which are told apart by the first lines.
+ * @throws {DataError} where the file cannot be read, its delimiter is not clear, names are missing or double, a row has
+ *   another number of values than the header, or a value is no finite number (with its line and column, and how many more)
+ */
+export function readCsv(path: string, store: RowStore, onProgress?: DataProgress): Promise<StoredRows> {
+  return withSourceFile(path, 'a CSV file', async (file, stats) => {
+    const key = new Fingerprint('csv').add(path, stats).digest();
+    const { delimiter, columns } = await examine(path, file, stats.size);
+    return store.keep(key, undefined, async (sink) => {
+      const parser = pipeline(
+        withProgress(plainBytes(file, 0, stats.size), stats.size, `reading ${path}`, onProgress),
+        parse({
+          bom: true,
+          delimiter,
+          info: true,
+          max_record_size: MAX_ROW_CHARACTERS,
+          // The number of values is checked here, with a message of its own.
+          relax_column_count: true,
+          // In a single column, an empty line is a missing value.
+          skip_empty_lines: columns > 1,
+          trim: true,
+        }),
+        // What goes wrong also ends the iteration.
+        () => {},
+      );
+      try {
+        return await convert(path, parser, sink);
+      } catch (error) {
+        if (error instanceof CsvError) throw new DataError(`${path}: ${explain(error)}`, { cause: error });
+        throw error;
+      } finally {
+        parser.destroy();
+      }
+    });
+  });
+}
+
+interface ParsedRecord {
+  readonly record: readonly string[];
+  readonly info: { readonly lines: number };
+}
+
+async function convert(path: string, records: AsyncIterable<ParsedRecord>, sink: RowSink): Promise<RowDescription> {
+  let columns: readonly string[] | undefined;
+  let block = new Float32Array(0);
+  let filled = 0;
+  let count = 0;
+  let firstBad: string | undefined;
+  let bad = 0;
+  for await (const { record, info } of records) {
+    if (columns === undefined) {
+      columns = checkedHeader(path, record);
+      block = new Float32Array(columns.length * Math.max(1, Math.floor(BLOCK_VALUES / columns.length)));
+      continue;
+    }
+    if (record.length !== columns.length) {
+      throw new DataError(
+        `${path}: line ${info.lines} has ${record.length} values; expected ${columns.length}, as many as the header has names`,
+      );
+    }
+    for (let i = 0; i < record.length; i++) {
+      const value = NUMBER.test(record[i]) ? Math.fround(Number(record[i])) : Number.NaN;
+      if (!Number.isFinite(value)) {
+        bad++;
+        firstBad ??= `line ${info.lines}, column ${JSON.stringify(columns[i].slice(0, 80))}: ${describeBad(record[i])}`;
+      }
+      block[filled++] = value;
+    }
+    count++;
+    if (filled === block.length) {
+      if (bad === 0) await sink(new Uint8Array(block.buffer));
+      filled = 0;
+    }
+  }
+  if (firstBad !== undefined) {
+    const more =
+      bad === 1 ? '' : `; ${bad - 1} more such ${bad === 2 ? 'value' : 'values'} follow${bad === 2 ? 's' : ''}`;
+    throw new DataError(`${path}: ${firstBad}; expected a number${more}`);
+  }
+  if (columns === undefined) throw new DataError(`${path}: there is no line; expected a header row and numbers below`);
+  if (count === 0) throw new DataError(`${path}: there are no rows below the header; expected numbers`);
+  if (filled > 0) await sink(new Uint8Array(block.buffer, 0, 4 * filled));
+  return { count, shape: [columns.length], dtype: 'float32', columns };
+}
+
+function describeBad(text: string): string {
+  if (text === '') return 'the value is missing';
+  if (NUMBER.test(text)) return `${text.slice(0, 40)} is beyond float32`;
+  return `found ${JSON.stringify(text.slice(0, 40))}`;
+}
+
+function checkedHeader(path: string, names: readonly string[]): string[] {
+  if (names.length > MAX_COLUMNS) {
+    throw new DataError(`${path}: there are ${names.length} columns; expected at most ${MAX_COLUMNS}`);
+  }
+  if (names.every((name) => NUMBER.test(name))) {
+    throw new DataError(
+      `${path}: the first line holds numbers alone (${names.slice(0, 3).join(', ').slice(0, 60)}, …); expected a header row with the names of the columns`,
+    );
+  }
+  const seen = new Map<string, number>();
+  for (const [i, name] of names.entries()) {
+    if (name === '') throw new DataError(`${path}: column ${i + 1} has no name; expected one in the header row`);
+    const other = seen.get(name);
+    if (other !== undefined) {
+      throw new DataError(
+        `${path}: columns ${other} and ${i + 1} are both named ${JSON.stringify(name.slice(0, 80))}; expected a name of its own for each`,
+      );
+    }
+    seen.set(name, i + 1);
+  }
+  return [...names];
+}
+
+/** Finds the delimiter and the number of columns in the first lines. */
+async function examine(
+  path: string,
+  file: FileHandle,
+  size: number,
+): Promise<{ delimiter: Delimiter; columns: number }> {
+  const buffer = Buffer.alloc(Math.min(size, SAMPLE_BYTES));
+  const { bytesRead } = await file.read(buffer, 0, buffer.length, 0);
+  const start = buffer.toString('hex', 0, 2);
+  if (start === 'fffe' || start === 'feff') throw new DataError(`${path}: the text is UTF-16; expected UTF-8`);
+  const sample = buffer.toString('utf8', 0, bytesRead);
+  if (sample.includes('\0')) throw new DataError(`${path}: the file is binary; expected lines of text`);
+  const lines = countsOfLines(sample, bytesRead === size);
+  const [first] = lines;
+  if (first === undefined) {
+    throw new DataError(`${path}: the first ${bytesRead} bytes hold no whole line; expected a header row`);
+  }
+  const present = DELIMITERS.filter((delimiter) => first[delimiter] > 0);
+  const steady = present.filter((delimiter) => lines.every((line) => line[delimiter] === first[delimiter]));
+  const candidates = steady.length > 0 ? steady : present;
+  if (candidates.length > 1) {
+    const names = candidates.map((delimiter) => DELIMITER_NAMES[delimiter]).join(' or ');
+    throw new DataError(`${path}: its values could be separated by ${names}; expected one of them alone`);
+  }
+  const [delimiter = ','] = candidates;
+  return { delimiter, columns: first[delimiter] + 1 };
+}
+
+/** How often each delimiter stands outside quotes in each of the first lines that are not empty. */
+function countsOfLines(sample: string, whole: boolean): Record<Delimiter, number>[] {
+  const lines: Record<Delimiter, number>[] = [];
+  const none = { ',': 0, ';': 0, '\t': 0 };
+  let line = { ...none };
+  let empty = true;
+  let quoted = false;
+  for (const character of sample) {
+    if (!quoted && (character === '\n' || character === '\r')) {
+      if (!empty) lines.push(line);
+      if (lines.length === SAMPLE_LINES) return lines;
+      line = { ...none };
+      empty = true;
+      continue;
+    }
+    if (character === '"') quoted = !quoted;
+    else if (!quoted && (character === ',' || character === ';' || character === '\t')) line[character]++;
+    if (character !== '\ufeff') empty = false;
+  }
+  if (!empty && whole) lines.push(line);
+  return lines;
+}
+
+function explain(error: CsvError): string {
+  switch (error.code) {
+    case 'CSV_MAX_RECORD_SIZE':
+      return `a row is longer than ${MAX_ROW_CHARACTERS} characters; expected fewer, or a quote that was opened before to be closed`;
+    case 'CSV_QUOTE_NOT_CLOSED':
+      return `${oneLine(error.message)}; expected it to be closed`;
+    default:
+      return oneLine(error.message).slice(0, 200);
+  }
+}
+
+async function* withProgress(
+  chunks: AsyncIterable<Buffer>,
+  total: number,
+  text: string,
+  onProgress: DataProgress | undefined,
+): AsyncGenerator<Buffer> {
+  let done = 0;
+  for await (const chunk of chunks) {
+    yield chunk;
+    done += chunk.length;
+    onProgress?.(done, total, text);
+  }
+}
