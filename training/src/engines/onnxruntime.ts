@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { encodeModel } from '../onnx/encode.js';
 import type { Graph } from '../onnx/graph.js';
+import { simplify } from '../onnx/simplify.js';
 import { DATA_TYPES, type DataType, type TensorData, type TypedArray } from '../onnx/tensor.js';
 import type { ConvolutionForm, Engine, Feeds, Program } from './engine.js';
 
@@ -38,7 +39,7 @@ export class OnnxRuntimeEngine implements Engine {
   }
 
   compile(graph: Graph): Promise<Program> {
-    return this.load(encodeModel(graph));
+    return this.load(encodeModel(simplify(graph).graph));
   }
 
   /** @throws {EngineError} where the device cannot be used */
