@@ -25,9 +25,18 @@ export function dense(
   return { parameters: [w, b], apply: (x, weights) => gemm(x, weights(w), weights(b)) };
 }
 
-/** Hidden layers of a multilayer perceptron, each followed by the activation; takes [N, …] and flattens it. */
-export function mlp(name: string, inputs: number, hidden: readonly number[], activation: ActivationName): Layer {
-  const layers = hidden.map((units, i) => dense(`${name}.${i}`, i === 0 ? inputs : hidden[i - 1], units));
+/**
+ * Hidden layers of a multilayer perceptron, each followed by the activation; takes [N, …] and flattens it.
+ * @param firstNumber of the layers' names
+ */
+export function mlp(
+  name: string,
+  inputs: number,
+  hidden: readonly number[],
+  activation: ActivationName,
+  firstNumber = 0,
+): Layer {
+  const layers = hidden.map((units, i) => dense(`${name}.${firstNumber + i}`, i === 0 ? inputs : hidden[i - 1], units));
   return {
     parameters: layers.flatMap((layer) => layer.parameters),
     apply: (x, weights) =>

@@ -1,0 +1,114 @@
+import type { ConvolutionForm } from '../engines/engine.js';
+import { conv, convTranspose, flatten, reshape, transpose } from '../onnx/ops.js';
+import { isStatic, type Tensor } from '../onnx/tensor.js';
+import { convolution as trainedConvolution, transposedConvolution as trainedTransposedConvolution } from './convolution.js';
+import { glorotUniform, type Initialiser, zeros } from './initialisers.js';
+import { type Parameter, parameter, type Weights } from './parameters.js';
+
+// Layers between feature maps. Maps are [N, channels, height, width] where convolutions stand as operators, and
+// [N, height, width, channels] where they stand as products; the parameters are the same.
+
+export type MapShape = readonly [channels: number, height: number, width: number];
+
+export interface Geometry {
+  /** Side of the square kernel. */
+  readonly kernel: number;
+  readonly stride: number;
+  /** Zeros at each side of an axis. */
+  readonly padding: number;
+}
+
+export interface MapLayer {
+  readonly parameters: readonly Parameter[];
+  /** What comes out, for one example. */
+  readonly output: MapShape;
+  apply(maps: Tensor, weights: Weights, form: ConvolutionForm): Tensor;
+}
+
+/** Length of an axis after a convolution; below 1 where the kernel does not fit. */
+export function convolvedLength(length: number, { kernel, stride, padding }: Geometry): number {
+  return Math.floor((length + 2 * padding - kernel) / stride) + 1;
+}
+
+export function convolution(name: string, [channels, height, width]: MapShape, outputs: number, geometry: Geometry): MapLayer {
+  const { kernel, stride, padding } = geometry;
+  const area = kernel * kernel;
+  // Each input takes part in so many outputs.
+  const initialiser = glorotUniform(channels * area, (outputs * area) / stride ** 2);
+  const w = parameter(`${name}.weight`, [outputs, channels, kernel, kernel], initialiser);
+  const b = parameter(`${name}.bias`, [outputs], zeros);
+  const options = { strides: [stride, stride], pads: [padding, padding, padding, padding] } as const;
+  return {
+    parameters: [w, b],
+    output: [outputs, convolvedLength(height, geometry), convolvedLength(width, geometry)],
+    apply(maps, weights, form) {
+      const convolve = form === 'products' ? trainedConvolution : conv;
+      return convolve(maps, weights(w), weights(b), options);
+    },
+  };
+}
+
+/**
+ * The transpose of a convolution, which brings its sizes back.
+ * @param output shape of what that convolution would take
+ */
+export function transposedConvolution(
+  name: string,
+  channels: number,
+  output: MapShape,
+  geometry: Geometry,
+  bias: Initialiser = zeros,
+): MapLayer {
+  const [outputs, ...sides] = output;
+  const { kernel, stride, padding } = geometry;
+  const area = kernel * kernel;
+  const initialiser = glorotUniform((channels * area) / stride ** 2, outputs * area);
+  const w = parameter(`${name}.weight`, [channels, outputs, kernel, kernel], initialiser);
+  const b = parameter(`${name}.bias`, [outputs], bias);
+  // Rows and columns that a stride leaves open.
+  const [bottom, right] = sides.map(
+    (side) => side - ((convolvedLength(side, geometry) - 1) * stride - 2 * padding + kernel),
+  );
+  const options = {
+    strides: [stride, stride],
+    pads: [padding, padding, padding, padding],
+    outputPadding: [bottom, right],
+  } as const;
+  return {
+    parameters: [w, b],
+    output,
+    apply(maps, weights, form) {
+      const convolve = form === 'products' ? trainedTransposedConvolution : convTranspose;
+      return convolve(maps, weights(w), weights(b), options);
+    },
+  };
+}
+
+/** Runs maps through layers: [N, channels, height, width] in and out, whatever form stands between. */
+export function throughMaps(
+  x: Tensor,
+  layers: readonly ((maps: Tensor, form: ConvolutionForm) => Tensor)[],
+  form: ConvolutionForm,
+): Tensor {
+  const maps = form === 'products' ? channelsLast(x) : x;
+  const result = layers.reduce((signal, layer) => layer(signal, form), maps);
+  return form === 'products' ? channelsFirst(result) : result;
+}
+
+function channelsLast(x: Tensor): Tensor {
+  const [n, channels, height, width] = x.shape;
+  return channels === 1 ? reshape(x, [n, height, width, 1]) : transpose(x, [0, 2, 3, 1]);
+}
+
+function channelsFirst(maps: Tensor): Tensor {
+  const [n, height, width, channels] = maps.shape;
+  return channels === 1 ? reshape(maps, [n, 1, height, width]) : transpose(maps, [0, 3, 1, 2]);
+}
+
+/**
+ * The form that a graph takes: products are for training, with a fixed batch and changing weights; constants stand in
+ * operators, for which every runtime has its fastest kernels.
+ */
+export function formFor(form: ConvolutionForm, x: Tensor, weight: Tensor): ConvolutionForm {
+  return form === 'products' && isStatic(x.shape) && weight.constant === undefined ? 'products' : 'operators';
+}
