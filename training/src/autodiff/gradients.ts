@@ -23,11 +23,12 @@ export function gradients(loss: Tensor, parameters: readonly Tensor[]): Tensor[]
   const gradientOf = new Map<Tensor, Tensor>([[loss, scalar(loss.graph, 1)]]);
 
   for (const node of nodes.toReversed()) {
+    const outputGradients = node.outputs.map((candidate) => gradientOf.get(candidate));
     const output = node.outputs.find((candidate) => gradientOf.has(candidate));
     const gradient = output === undefined ? undefined : gradientOf.get(output);
     if (output === undefined || gradient === undefined || !dependent.has(output)) continue;
     const inputs = node.inputs as readonly Tensor[];
-    const inputGradients = ruleOf(node.operator)({ node, inputs, output }, gradient);
+    const inputGradients = ruleOf(node.operator)({ node, inputs, output, gradients: outputGradients }, gradient);
     for (const [i, input] of inputs.entries()) {
       if (!dependent.has(input)) continue;
       const contribution = inputGradients[i]?.();

@@ -1,4 +1,5 @@
 import type { Attribute, Graph, Node } from './graph.js';
+import { requiredOutputs } from './inference.js';
 import {
   type AttributeProto,
   AttributeType,
@@ -97,9 +98,15 @@ function nodeProto(node: Node, context: Context): NodeProto {
     name: nameOf(node.outputs[0]),
     opType: node.operator,
     input: node.inputs.map(nameOf),
-    output: node.outputs.map(nameOf),
+    output: writtenOutputs(node, context.used).map(nameOf),
     attribute: Object.entries(node.attributes).map(([name, attribute]) => attributeProto(name, attribute, context)),
   };
+}
+
+/** Without optional outputs that nobody uses: ONNX Runtime has faster kernels where they are not asked for. */
+function writtenOutputs({ operator, outputs }: Node, used: ReadonlySet<Tensor>): readonly Tensor[] {
+  const lastUsed = outputs.findLastIndex((output) => used.has(output));
+  return outputs.slice(0, Math.max(requiredOutputs(operator) ?? outputs.length, lastUsed + 1));
 }
 
 function attributeProto(name: string, attribute: Attribute, context: Context): AttributeProto {
@@ -110,6 +117,8 @@ function attributeProto(name: string, attribute: Attribute, context: Context): A
       return { name, type: AttributeType.FLOAT, f: attribute.value };
     case 'ints':
       return { name, type: AttributeType.INTS, ints: [...attribute.value] };
+    case 'string':
+      return { name, type: AttributeType.STRING, s: new TextEncoder().encode(attribute.value) };
     case 'graph':
       return { name, type: AttributeType.GRAPH, g: graphProto(attribute.value, context) };
   }

@@ -14,6 +14,7 @@ export type Attribute =
   | { readonly kind: 'int'; readonly value: number }
   | { readonly kind: 'float'; readonly value: number }
   | { readonly kind: 'ints'; readonly value: readonly number[] }
+  | { readonly kind: 'string'; readonly value: string }
   | { readonly kind: 'graph'; readonly value: Graph };
 export type Attributes = Readonly<Record<string, Attribute>>;
 
@@ -233,3 +234,4 @@ export function innermostGraph(operator: string, tensors: readonly Tensor[]): Gr
 export const int = (value: number): Attribute => ({ kind: 'int', value });
 export const float = (value: number): Attribute => ({ kind: 'float', value });
 export const ints = (value: readonly number[]): Attribute => ({ kind: 'ints', value });
+export const string = (value: string): Attribute => ({ kind: 'string', value });
