@@ -87,7 +87,9 @@ describe('a data set that cannot be loaded is refused in one line', () => {
     );
     expect(await complaint('fashion_mnist')).toMatch(/did you mean fashion-mnist\?$/);
     expect(await complaint('shape')).toMatch(/did you mean shapes\?$/);
-    expect(await complaint('xyzzy\n')).toMatch(/expected one of mnist, fashion-mnist, shapes, or the path of a file or an image folder$/);
+    expect(await complaint('xyzzy\n')).toMatch(
+      /expected one of mnist, fashion-mnist, shapes, or the path of a file or an image folder$/,
+    );
     expect(await complaint('toString')).toContain(datasetNames.join(', '));
   });
 

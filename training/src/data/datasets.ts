@@ -55,10 +55,7 @@ const TEST_STREAM = 18;
 
 const sources: ReadonlyMap<string, Source> = new Map([
   ['mnist', mnistLike('mnist', '70,000 handwritten digits, 28 x 28 grey, ten classes')],
-  [
-    'fashion-mnist',
-    mnistLike('fashion-mnist', '70,000 pieces of clothing, 28 x 28 grey, ten classes'),
-  ],
+  ['fashion-mnist', mnistLike('fashion-mnist', '70,000 pieces of clothing, 28 x 28 grey, ten classes')],
   [
     'shapes',
     { description: '12,000 sprites with known factors, 32 x 32 grey; generated, nothing to fetch', load: loadShapes },

@@ -110,21 +110,22 @@ async function listImages(folder: string): Promise<ImageFile[]> {
   const found: string[] = [];
   const seen = new Set<string>();
   const pending = [''];
-  for (let below = pending.pop(); below !== undefined; below = pending.pop()) {
+  // After all others, so that what lies in the folder goes by its own name.
+  const linked: string[] = [];
+  for (let below = pending.pop(); below !== undefined; below = pending.pop() ?? linked.shift()) {
     const directory = join(folder, below);
     try {
       const { dev, ino } = await stat(directory, { bigint: true });
       // A link may lead back to where it came from.
       if (seen.has(`${dev}:${ino}`)) continue;
       seen.add(`${dev}:${ino}`);
-      for (const entry of await readdir(directory, { withFileTypes: true })) {
+      const entries = await readdir(directory, { withFileTypes: true });
+      for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
         if (entry.name.startsWith('.')) continue;
         const path = below === '' ? entry.name : `${below}/${entry.name}`;
-        const isDirectory =
-          entry.isDirectory() ||
-          (entry.isSymbolicLink() && !IMAGE_NAME.test(entry.name) && (await leadsToDirectory(join(folder, path))));
-        if (isDirectory) pending.push(path);
+        if (entry.isDirectory()) pending.push(path);
         else if (IMAGE_NAME.test(entry.name)) found.push(path);
+        else if (entry.isSymbolicLink() && (await leadsToDirectory(join(folder, path)))) linked.push(path);
       }
     } catch (error) {
       throw asDataError(error, directory);

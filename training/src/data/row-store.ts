@@ -7,6 +7,7 @@ import { crc32 } from 'node:zlib';
 import { plainBytes } from './byte-stream.js';
 import { DataError } from './data-error.js';
 import { bytesPerValue, type ExampleDtype, exampleSize, type Storage, sharedValues } from './dataset.js';
+import { openExamples } from './example-reader.js';
 import { type FileStamp, oneLine, stampOf } from './source-file.js';
 
 /** What was done, what there is to do, and what it is. */
@@ -34,7 +35,8 @@ export const MEMORY_BUDGET = 128 << 20;
 /** Goes up where the form of the files changes, so that old ones are made again. */
 const FORM = 1;
 const MAGIC = Buffer.from('ELBOROWS');
-const TRAILER_BYTES = 4 + MAGIC.length;
+/** The footer's length, the checksum of all before the trailer, the magic number. */
+const TRAILER_BYTES = 8 + MAGIC.length;
 const MAX_FOOTER_BYTES = 256 << 20;
 
 /** A write that was cut off a day ago has no process any more. */
@@ -75,13 +77,12 @@ export class Fingerprint {
 /** The footer of a cache file. */
 interface Footer extends RowDescription {
   readonly key: string;
-  readonly crc32: number;
 }
 
 /**
  * Keeps rows in memory up to a budget, and in files of a cache directory beyond it. A file holds the rows from its
- * first byte on, then a JSON footer, the footer's length (uint32, little-endian) and a magic number; it appears at
- * once or not at all, and is used again as long as its sources stay as they are.
+ * first byte on, then a JSON footer, the footer's length, the CRC-32 of rows and footer (both uint32, little-endian)
+ * and a magic number; it appears at once or not at all, and is used again as long as its sources stay as they are.
  */
 export class RowStore {
   readonly directory: string;
@@ -105,7 +106,7 @@ export class RowStore {
   ): Promise<StoredRows> {
     if (bytes !== undefined && bytes <= this.memoryBudget) return this.#inMemory(bytes, produce);
     const path = this.#path(key);
-    const kept = await openCached(path, key);
+    const kept = await this.kept(key);
     if (kept !== undefined) return kept;
     if (bytes === undefined) return this.#growing(path, key, produce);
     const file = await CacheFile.create(path, bytes);
@@ -117,8 +118,23 @@ export class RowStore {
   }
 
   /** The rows of a conversion that was kept in a file before, or undefined. */
-  kept(key: string): Promise<StoredRows | undefined> {
-    return openCached(this.#path(key), key);
+  async kept(key: string): Promise<StoredRows | undefined> {
+    const rows = await openCached(this.#path(key), key);
+    if (rows === undefined) return undefined;
+    const length = rows.count * exampleSize(rows);
+    if (length * bytesPerValue(rows.dtype) > this.memoryBudget) return rows;
+    // Made by a run that had less memory to spare.
+    const values = sharedValues(rows.dtype, length);
+    const reader = await openExamples(rows);
+    try {
+      await reader.read(
+        Int32Array.from({ length: rows.count }, (_, i) => i),
+        values,
+      );
+    } finally {
+      await reader.close();
+    }
+    return { ...rows, storage: { kind: 'memory', values } };
   }
 
   /** A file for scratch, which has no name and is gone when it is closed. */
@@ -219,11 +235,12 @@ class CacheFile {
 
   finish(key: string, description: RowDescription): Promise<StoredRows> {
     return asCacheError(this.#path, async () => {
-      const footer: Footer = { ...description, key, crc32: this.#crc };
+      const footer: Footer = { ...description, key };
       const json = Buffer.from(JSON.stringify(footer));
       const trailer = Buffer.alloc(TRAILER_BYTES);
       trailer.writeUInt32LE(json.length, 0);
-      MAGIC.copy(trailer, 4);
+      trailer.writeUInt32LE(crc32(json, this.#crc), 4);
+      MAGIC.copy(trailer, 8);
       await writeAll(this.#file, Buffer.concat([json, trailer]));
       await this.#file.sync();
       const stamp = stampOf(await this.#file.stat());
@@ -257,16 +274,16 @@ async function openCached(path: string, key: string): Promise<StoredRows | undef
     await file.read(trailer, 0, TRAILER_BYTES, stats.size - TRAILER_BYTES);
     const length = trailer.readUInt32LE(0);
     const end = stats.size - TRAILER_BYTES - length;
-    if (!trailer.subarray(4).equals(MAGIC) || end < 0 || length > MAX_FOOTER_BYTES) return undefined;
+    if (!trailer.subarray(8).equals(MAGIC) || end < 0 || length > MAX_FOOTER_BYTES) return undefined;
     const json = Buffer.alloc(length);
     await file.read(json, 0, length, end);
     const footer = JSON.parse(json.toString()) as Footer;
-    const { crc32: expected, key: found, ...description } = footer;
+    const { key: found, ...description } = footer;
     const bytes = description.count * exampleSize(description) * bytesPerValue(description.dtype);
     if (found !== key || bytes !== end) return undefined;
     let crc = 0;
-    for await (const chunk of plainBytes(file, 0, end)) crc = crc32(chunk, crc);
-    if (crc !== expected) return undefined;
+    for await (const chunk of plainBytes(file, 0, end + length)) crc = crc32(chunk, crc);
+    if (crc !== trailer.readUInt32LE(4)) return undefined;
     return {
       ...description,
       storage: { kind: 'file', path, offset: 0, stamp: stampOf(stats) },
