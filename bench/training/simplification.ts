@@ -1,42 +1,47 @@
-import { readFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 import { RandomSource } from '@elbo/models';
+import { inMemory } from '@elbo/training/data/dataset';
 import type { Engine } from '@elbo/training/engines/engine';
 import { OnnxRuntimeEngine } from '@elbo/training/engines/onnxruntime';
 import { encodeModel } from '@elbo/training/onnx/encode';
+import type { Graph } from '@elbo/training/onnx/graph';
 import { simplify } from '@elbo/training/onnx/simplify';
 import { type Progress, Trainer } from '@elbo/training/trainer/trainer';
 import { buildTrainingGraph } from '@elbo/training/trainer/training-graph';
-import { type Configuration, parseConfiguration } from '@elbo/training/vae/configuration';
-import { buildModel, type Model } from '@elbo/training/vae/model';
-import { CONFIGURATION, INPUT_SHAPE } from './workload.js';
+import { binarises, type Configuration, loadPreset } from '@elbo/training/vae/configuration';
+import { buildModel } from '@elbo/training/vae/model';
+import { type Objective, vaeObjective } from '@elbo/training/vae/objective';
+import { WORKLOADS } from './workloads.js';
 
 // What simplifying the training graph is worth: the same steps with it and without, in turns in one process.
 
 const USAGE = 'npm run bench:simplification -- [--rounds N] [--threads N]';
-const PRESETS = new URL('../../../training/presets/', import.meta.url);
 
 interface Subject {
   readonly name: string;
   readonly configuration: Configuration;
-  readonly model: Model;
+  readonly shape: readonly number[];
 }
 
 const { rounds, threads } = readArguments();
 const engine = new OnnxRuntimeEngine(threads);
-/** The graph as it was built. */
-const plain: Pick<Engine, 'compile'> = { compile: (graph) => engine.load(encodeModel(graph)) };
-const simplified: Pick<Engine, 'compile'> = { compile: (graph) => engine.load(encodeModel(simplify(graph).graph)) };
 
 const table = [
   '| model | nodes before | after | simplified in, ms | ms a step before | after | saved, median of the pairs |',
   '|---|---|---|---|---|---|---|',
 ];
 const details: string[] = [];
-for (const subject of await subjects()) {
-  const { name, configuration, model } = subject;
+for (const subject of subjects()) {
+  const { name, configuration, shape } = subject;
+  const { graph } = buildTrainingGraph(objectiveOf(subject), {
+    batchSize: configuration.batch_size,
+    inputShape: shape,
+    inputType: 'uint8',
+    binarise: binarises(configuration, 'uint8'),
+    averageDecay: 0,
+  });
   const start = performance.now();
-  const { report } = simplify(buildTrainingGraph(model, configuration, configuration.batch_size));
+  const { report } = simplify(graph);
   const milliseconds = performance.now() - start;
   const { before, after } = await measure(subject);
   const saved = before.map((time, i) => 1 - after[i] / time);
@@ -56,18 +61,45 @@ for (const subject of await subjects()) {
 console.log([...table, '', ...details].join('\n'));
 console.log(`\n${threads} threads, ${rounds} pairs of runs of up to 50 steps; median (min–max).`);
 
+function objectiveOf({ configuration, shape }: Subject): Objective {
+  return vaeObjective(buildModel(configuration, shape, { convolutions: engine.convolutions }), configuration);
+}
+
 /** Milliseconds a step of every round, the two in turns, after a run each to warm up. */
-async function measure({ model, configuration }: Subject): Promise<{ before: number[]; after: number[] }> {
-  const size = INPUT_SHAPE.reduce((product, dimension) => product * dimension, 1);
-  const count = configuration.batch_size * 50;
+async function measure(subject: Subject): Promise<{ before: number[]; after: number[] }> {
+  const { configuration, shape } = subject;
+  const size = shape.reduce((product, dimension) => product * dimension, 1);
   const random = new RandomSource(1);
-  const words = Uint32Array.from({ length: (count * size) / 4 }, () => random.uint32());
-  const examples = { count, values: new Uint8Array(words.buffer) };
-  const trainers = [
-    await Trainer.create(plain, model, configuration, examples),
-    await Trainer.create(simplified, model, configuration, examples),
-  ] as const;
-  const [before, after] = trainers.map(turns);
+  const words = Uint32Array.from({ length: (configuration.batch_size * 50 * size) / 4 }, () => random.uint32());
+  const examples = inMemory(new Uint8Array(words.buffer), shape);
+  const trainers: Trainer[] = [];
+  const turnsOf = async (prepare: (graph: Graph) => Graph) => {
+    let milliseconds = 0;
+    const timed: Pick<Engine, 'compile'> = {
+      async compile(graph) {
+        const program = await engine.load(encodeModel(prepare(graph)));
+        return {
+          async run(feeds) {
+            const start = performance.now();
+            const outputs = await program.run(feeds);
+            milliseconds = performance.now() - start;
+            return outputs;
+          },
+          release: () => program.release(),
+        };
+      },
+    };
+    const trainer = await Trainer.create(timed, objectiveOf(subject), configuration, examples);
+    trainers.push(trainer);
+    const runs = (async function* (): AsyncGenerator<Progress, never> {
+      for (;;) yield* trainer.runEpoch();
+    })();
+    return async () => {
+      const { value } = await runs.next();
+      return milliseconds / value.steps;
+    };
+  };
+  const [before, after] = [await turnsOf((graph) => graph), await turnsOf((graph) => simplify(graph).graph)];
   const times: { before: number[]; after: number[] } = { before: [], after: [] };
   for (let round = 0; round <= rounds; round++) {
     const [first, second] = [await before(), await after()];
@@ -79,26 +111,18 @@ async function measure({ model, configuration }: Subject): Promise<{ before: num
   return times;
 }
 
-function turns(trainer: Trainer): () => Promise<number> {
-  const runs = (async function* (): AsyncGenerator<Progress, never> {
-    for (;;) yield* trainer.runEpoch();
-  })();
-  return async () => {
-    const start = performance.now();
-    const { value } = await runs.next();
-    return (performance.now() - start) / value.steps;
-  };
-}
-
-async function subjects(): Promise<Subject[]> {
-  const preset = async (name: string): Promise<Configuration> =>
-    parseConfiguration(JSON.parse(await readFile(new URL(`${name}.json`, PRESETS), 'utf8')));
-  const all: [name: string, configuration: Configuration][] = [
-    ['mnist-mlp', await preset('mnist-mlp')],
-    ['shapes-mlp', await preset('shapes-mlp')],
-    ['benchmark', CONFIGURATION],
-  ];
-  return all.map(([name, configuration]) => ({ name, configuration, model: buildModel(configuration, INPUT_SHAPE) }));
+function subjects(): Subject[] {
+  const presets = ['mnist-mlp', 'mnist-conv'].map((name) => ({
+    name,
+    configuration: loadPreset(name),
+    shape: [1, 28, 28],
+  }));
+  const workloads = Object.entries(WORKLOADS).map(([name, { configuration, shape }]) => ({
+    name: `workload (${name})`,
+    configuration,
+    shape,
+  }));
+  return [...presets, ...workloads];
 }
 
 function spread(times: readonly number[]): string {

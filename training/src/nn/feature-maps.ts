@@ -1,7 +1,11 @@
 import type { ConvolutionForm } from '../engines/engine.js';
-import { conv, convTranspose, flatten, reshape, transpose } from '../onnx/ops.js';
+import { conv, convTranspose, reshape, transpose } from '../onnx/ops.js';
 import { isStatic, type Tensor } from '../onnx/tensor.js';
-import { convolution as trainedConvolution, transposedConvolution as trainedTransposedConvolution } from './convolution.js';
+import {
+  onnxKernel,
+  convolution as trainedConvolution,
+  transposedConvolution as trainedTransposedConvolution,
+} from './convolution.js';
 import { glorotUniform, type Initialiser, zeros } from './initialisers.js';
 import { type Parameter, parameter, type Weights } from './parameters.js';
 
@@ -30,20 +34,25 @@ export function convolvedLength(length: number, { kernel, stride, padding }: Geo
   return Math.floor((length + 2 * padding - kernel) / stride) + 1;
 }
 
-export function convolution(name: string, [channels, height, width]: MapShape, outputs: number, geometry: Geometry): MapLayer {
+export function convolution(
+  name: string,
+  [channels, height, width]: MapShape,
+  outputs: number,
+  geometry: Geometry,
+): MapLayer {
   const { kernel, stride, padding } = geometry;
   const area = kernel * kernel;
   // Each input takes part in so many outputs.
   const initialiser = glorotUniform(channels * area, (outputs * area) / stride ** 2);
-  const w = parameter(`${name}.weight`, [outputs, channels, kernel, kernel], initialiser);
+  const w = parameter(`${name}.weight`, [kernel, kernel, channels, outputs], initialiser);
   const b = parameter(`${name}.bias`, [outputs], zeros);
   const options = { strides: [stride, stride], pads: [padding, padding, padding, padding] } as const;
   return {
     parameters: [w, b],
     output: [outputs, convolvedLength(height, geometry), convolvedLength(width, geometry)],
     apply(maps, weights, form) {
-      const convolve = form === 'products' ? trainedConvolution : conv;
-      return convolve(maps, weights(w), weights(b), options);
+      if (form === 'operators') return conv(maps, onnxKernel(weights(w)), weights(b), options);
+      return trainedConvolution(maps, weights(w), weights(b), options);
     },
   };
 }
@@ -63,7 +72,7 @@ export function transposedConvolution(
   const { kernel, stride, padding } = geometry;
   const area = kernel * kernel;
   const initialiser = glorotUniform((channels * area) / stride ** 2, outputs * area);
-  const w = parameter(`${name}.weight`, [channels, outputs, kernel, kernel], initialiser);
+  const w = parameter(`${name}.weight`, [kernel, kernel, outputs, channels], initialiser);
   const b = parameter(`${name}.bias`, [outputs], bias);
   // Rows and columns that a stride leaves open.
   const [bottom, right] = sides.map(
@@ -78,8 +87,8 @@ export function transposedConvolution(
     parameters: [w, b],
     output,
     apply(maps, weights, form) {
-      const convolve = form === 'products' ? trainedTransposedConvolution : convTranspose;
-      return convolve(maps, weights(w), weights(b), options);
+      if (form === 'operators') return convTranspose(maps, onnxKernel(weights(w)), weights(b), options);
+      return trainedTransposedConvolution(maps, weights(w), weights(b), options);
     },
   };
 }

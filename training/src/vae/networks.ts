@@ -50,9 +50,7 @@ export function encoderNetwork(
       const [first] = layers;
       if (first === undefined) return body.apply(x, weights);
       const form = formFor(preferred, x, weights(first.parameters[0]));
-      const steps = layers.map(
-        (layer) => (maps: typeof x) => activate(layer.apply(maps, weights, form)),
-      );
+      const steps = layers.map((layer) => (maps: typeof x) => activate(layer.apply(maps, weights, form)));
       return body.apply(flatten(throughMaps(x, steps, form)), weights);
     },
   };

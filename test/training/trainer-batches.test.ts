@@ -1,0 +1,129 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Examples, inMemory, subset } from '@elbo/training/data/dataset';
+import { openExamples } from '@elbo/training/data/example-reader';
+import { BatchLoader } from '@elbo/training/trainer/batch-loader';
+import { type Batches, type BatchPlan, BatchSource } from '@elbo/training/trainer/batches';
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { temporaryDirectory } from '../support/temporary-directory.js';
+
+const COUNT = 50;
+const SIZE = 4;
+/** Every example says which one it is. */
+const values = Uint8Array.from({ length: COUNT * SIZE }, (_, i) => Math.floor(i / SIZE));
+const examples = inMemory(values, [1, 2, 2]);
+const plan = (changes: Partial<BatchPlan> = {}): BatchPlan => ({
+  seed: 3,
+  batchSize: 8,
+  count: COUNT,
+  exampleSize: SIZE,
+  dtype: 'uint8',
+  binarise: true,
+  noise: { z: 3, extra: 5 },
+  ...changes,
+});
+
+async function sourceOf(data: Examples, changes: Partial<BatchPlan> = {}): Promise<BatchSource> {
+  return new BatchSource(await openExamples(data), plan({ count: data.count, ...changes }));
+}
+
+function joined(parts: readonly Batches[]): Batches {
+  const all = <T extends Uint8Array | Float32Array>(pick: (part: Batches) => T): number[] =>
+    parts.flatMap((part) => [...pick(part)]);
+  return {
+    examples: Uint8Array.from(all(({ examples }) => examples)),
+    thresholds: Uint8Array.from(all(({ thresholds }) => thresholds as Uint8Array)),
+    noise: {
+      z: Float32Array.from(all(({ noise }) => noise.z)),
+      extra: Float32Array.from(all(({ noise }) => noise.extra)),
+    },
+  };
+}
+
+describe('minibatches', () => {
+  test('an epoch is examples without repetition, shuffled, and another epoch is shuffled otherwise', async () => {
+    const source = await sourceOf(examples);
+    const orders = await Promise.all(
+      [0, 6].map(async (step) => {
+        const batches = await source.draw(step, 6);
+        return Array.from({ length: 48 }, (_, row) => batches.examples[row * SIZE]);
+      }),
+    );
+    for (const order of orders) expect(new Set(order).size).toBe(48);
+    expect(orders[0]).not.toEqual(orders[1]);
+    expect(orders[0]).not.toEqual(orders[0].toSorted((a, b) => a - b));
+  });
+
+  test('what a step draws does not depend on the steps that were asked for before it or with it', async () => {
+    const whole = await (await sourceOf(examples)).draw(6, 6);
+    await fc.assert(
+      fc.asyncProperty(fc.uniqueArray(fc.integer({ min: 1, max: 5 }), { maxLength: 4 }), async (cuts) => {
+        const source = await sourceOf(examples);
+        const ends = [...cuts.toSorted((a, b) => a - b), 6];
+        const parts = await Promise.all(
+          ends.map((end, i) => source.draw(6 + (ends[i - 1] ?? 0), end - (ends[i - 1] ?? 0))),
+        );
+        expect(joined(parts)).toEqual(whole);
+      }),
+      { numRuns: 20 },
+    );
+  });
+
+  test('another seed draws otherwise', async () => {
+    const [one, other] = [await sourceOf(examples), await sourceOf(examples, { seed: 4 })];
+    const [a, b] = [await one.draw(0, 6), await other.draw(0, 6)];
+    expect(a.examples).not.toEqual(b.examples);
+    expect(a.thresholds).not.toEqual(b.thresholds);
+    expect(a.noise.z).not.toEqual(b.noise.z);
+  });
+
+  test('noise is standard normal, and each use of it its own', async () => {
+    const source = await sourceOf(examples, { noise: { z: 400, extra: 400 } });
+    const { noise } = await source.draw(0, 6);
+    for (const values of [noise.z, noise.extra]) {
+      const mean = values.reduce((sum, v) => sum + v, 0) / values.length;
+      const variance = values.reduce((sum, v) => sum + (v - mean) ** 2, 0) / values.length;
+      expect(Math.abs(mean)).toBeLessThan(0.03);
+      expect(Math.abs(variance - 1)).toBeLessThan(0.05);
+    }
+    const product = noise.z.reduce((sum, v, i) => sum + v * noise.extra[i], 0) / noise.z.length;
+    expect(Math.abs(product)).toBeLessThan(0.03);
+  });
+});
+
+describe('the thread that loads minibatches', () => {
+  test('answers what the source draws, from memory and from a file, in the order of the requests', async () => {
+    const path = join(temporaryDirectory(), 'examples.u8');
+    writeFileSync(path, values);
+    const inFile: Examples = { ...examples, storage: { kind: 'file', path, offset: 0 } };
+    const some = subset(
+      inFile,
+      Int32Array.from({ length: 30 }, (_, i) => 49 - i),
+    );
+    for (const data of [examples, inFile, some]) {
+      const source = await sourceOf(data);
+      const loader = new BatchLoader(data, plan({ count: data.count }));
+      const asked = [
+        [0, 2],
+        [2, 1],
+        [3, 3],
+      ] as const;
+      const loaded = await Promise.all(asked.map(([step, steps]) => loader.load(step, steps)));
+      for (const [i, [step, steps]] of asked.entries()) expect(loaded[i]).toEqual(await source.draw(step, steps));
+      await loader.close();
+    }
+  });
+
+  test('tells of a file that is not there by a DataError, for every request, and closes all the same', async () => {
+    const missing: Examples = { ...examples, storage: { kind: 'file', path: '/nowhere/examples.u8', offset: 0 } };
+    const loader = new BatchLoader(missing, plan());
+    for (const step of [0, 1]) {
+      await expect(loader.load(step, 1)).rejects.toMatchObject({
+        name: 'DataError',
+        message: expect.stringContaining('/nowhere/examples.u8'),
+      });
+    }
+    await loader.close();
+  });
+});
