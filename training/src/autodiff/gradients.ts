@@ -2,6 +2,7 @@ import { GraphError } from '../onnx/errors.js';
 import type { Graph, Node } from '../onnx/graph.js';
 import { add, identity, scalar } from '../onnx/ops.js';
 import { formatShape, type Tensor } from '../onnx/tensor.js';
+import { customGradientOf } from './custom-gradient.js';
 import { ruleOf } from './rules.js';
 
 /**
@@ -27,8 +28,11 @@ export function gradients(loss: Tensor, parameters: readonly Tensor[]): Tensor[]
     const output = node.outputs.find((candidate) => gradientOf.has(candidate));
     const gradient = output === undefined ? undefined : gradientOf.get(output);
     if (output === undefined || gradient === undefined || !dependent.has(output)) continue;
-    const inputs = node.inputs as readonly Tensor[];
-    const inputGradients = ruleOf(node.operator)({ node, inputs, output, gradients: outputGradients }, gradient);
+    const custom = customGradientOf(output);
+    const inputs = custom?.inputs ?? (node.inputs as readonly Tensor[]);
+    const inputGradients =
+      custom?.backward(gradient) ??
+      ruleOf(node.operator)({ node, inputs, output, gradients: outputGradients }, gradient);
     for (const [i, input] of inputs.entries()) {
       if (!dependent.has(input)) continue;
       const contribution = inputGradients[i]?.();
