@@ -2,7 +2,8 @@ import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { GRAPH_FILES, type GraphRole, type LoadedModel, readModel } from '@elbo/models';
 import { Command } from 'commander';
-import { datasetNames } from '../data/datasets.js';
+import { datasetDescriptions, PATH_DESCRIPTION } from '../data/datasets.js';
+import { publishedDatasets } from '../data/fetch.js';
 import { type ModelSummary, summarise } from '../onnx/decode.js';
 import { elementCount, formatShape, isStatic, type TensorType } from '../onnx/tensor.js';
 import { loadPreset, presetNames } from '../vae/configuration.js';
@@ -25,10 +26,18 @@ export function presetsCommand(): Command {
 
 export function datasetsCommand(): Command {
   return new Command('datasets')
-    .description('list the data sets')
+    .description('list the data sets that have names; paths work as well')
     .addOption(jsonOption())
     .action(({ json }: { json?: boolean }) => {
-      console.log(json ? JSON.stringify(datasetNames) : datasetNames.join('\n'));
+      if (json) {
+        console.log(JSON.stringify([...datasetDescriptions].map(([name, description]) => ({ name, description }))));
+        return;
+      }
+      for (const [name, description] of datasetDescriptions) {
+        const hint = publishedDatasets.has(name) ? ` (elbo fetch ${name})` : '';
+        console.log(`${name.padEnd(16)} ${description}${hint}`);
+      }
+      console.log(PATH_DESCRIPTION);
     });
 }
 

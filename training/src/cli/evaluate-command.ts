@@ -7,6 +7,7 @@ import { DEFAULT_SAMPLES, evaluate, METRICS, type MetricName } from '../evaluati
 import { readTrainedModel } from '../evaluation/trained-model.js';
 import { binarises, ConfigurationError } from '../vae/configuration.js';
 import {
+  cacheDirOption,
   dataDirOption,
   type EngineFlags,
   integer,
@@ -15,10 +16,11 @@ import {
   seedOption,
   withEngineOptions,
 } from './options.js';
-import { progressDisplay } from './progress.js';
+import { phasedProgress, progressDisplay } from './progress.js';
 
 interface EvaluateFlags extends EngineFlags {
   readonly dataDir: string;
+  readonly cacheDir?: string;
   readonly dataset?: string;
   readonly metrics: readonly MetricName[];
   readonly samples: number;
@@ -33,6 +35,7 @@ export function evaluateCommand(): Command {
     .description('measure a model on the test part of its data set')
     .argument('<model>', 'directory of a version, such as models/mnist/1')
     .addOption(dataDirOption())
+    .addOption(cacheDirOption())
     .option('--dataset <name>', 'data set instead of the one that the model was trained on')
     .addOption(
       new Option('--metrics <list>', `comma-separated: ${METRICS.join(', ')}`)
@@ -58,14 +61,20 @@ async function run(directory: string, flags: EvaluateFlags): Promise<void> {
     );
   }
   const { manifest, configuration, model, weights } = await readTrainedModel(directory);
+  const { input } = manifest;
+  const loading = phasedProgress(manifest.name);
   const dataset = await loadDataset(flags.dataset ?? configuration.dataset, {
     dataDir: flags.dataDir,
+    cacheDir: flags.cacheDir,
+    // Images of a folder become what the model was trained on.
+    ...(input.kind === 'image' && { image: { height: input.shape[1], width: input.shape[2], colour: input.colour } }),
     limit: flags.limit,
     seed: configuration.seed,
-  });
+    onProgress: (done, total, text) => loading.update(done, total, text),
+  }).finally(() => loading.stop());
   if (dataset.input.shape.join() !== manifest.input.shape.join()) {
     throw new DataError(
-      `${dataset.name} has images of ${dataset.input.shape.join('x')}; ${manifest.name} takes ${manifest.input.shape.join('x')}`,
+      `${dataset.name} has ${dataset.input.kind}s of ${dataset.input.shape.join('x')}; ${manifest.name} takes ${manifest.input.shape.join('x')}`,
     );
   }
   const display = progressDisplay(manifest.name);

@@ -9,6 +9,7 @@ import { TrainingError } from '../trainer/trainer.js';
 import { ConfigurationError } from '../vae/configuration.js';
 import { datasetsCommand, inspectCommand, presetsCommand } from './catalogue-commands.js';
 import { evaluateCommand } from './evaluate-command.js';
+import { fetchCommand } from './fetch-command.js';
 import { trainCommand } from './train-command.js';
 
 /** Errors whose message is for the user; all others are defects and show their stack. */
@@ -30,7 +31,14 @@ const program = new Command('elbo')
   .configureHelp({ showGlobalOptions: true })
   .exitOverride()
   .configureOutput({ writeErr: (text) => process.stderr.write(text.replace(/^error: /, 'elbo: ')) });
-for (const command of [trainCommand(), evaluateCommand(), inspectCommand(), presetsCommand(), datasetsCommand()]) {
+for (const command of [
+  trainCommand(),
+  evaluateCommand(),
+  inspectCommand(),
+  presetsCommand(),
+  datasetsCommand(),
+  fetchCommand(),
+]) {
   program.addCommand(command.copyInheritedSettings(program));
 }
 

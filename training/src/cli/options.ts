@@ -19,6 +19,28 @@ export function integer(low: number, high: number): (text: string) => number {
 export const dataDirOption = () =>
   new Option('--data-dir <dir>', 'where data sets lie, such as DIR/mnist').env('ELBO_DATA_DIR').default('data');
 
+export const cacheDirOption = () =>
+  new Option(
+    '--cache-dir <dir>',
+    'where converted data beyond 128 MiB are kept; default: the user cache directory',
+  ).env('ELBO_CACHE_DIR');
+
+/** What `--image-size` gives. */
+export interface ImageSize {
+  readonly height: number;
+  readonly width: number;
+}
+
+export const imageSizeOption = () =>
+  new Option(
+    '--image-size <HxW>',
+    'bring the images of a folder to this size; default: their own, else 64x64',
+  ).argParser((text: string): ImageSize => {
+    const [, height, width] = /^([1-9]\d{0,3})x([1-9]\d{0,3})$/.exec(text) ?? [];
+    if (height === undefined) throw new InvalidArgumentError('expected height x width in pixels, such as 64x64');
+    return { height: Number(height), width: Number(width) };
+  });
+
 export const limitOption = () =>
   new Option('--limit <n>', 'use at most this many examples of each part').argParser(integer(1, 2 ** 31 - 1));
 

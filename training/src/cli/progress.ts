@@ -14,6 +14,23 @@ export function progressDisplay(label: string): ProgressDisplay {
   return process.stderr.isTTY ? new Bar(label) : new Lines(label);
 }
 
+/** As `progressDisplay`, of work in phases that the text tells apart, each with a total of its own. */
+export function phasedProgress(label: string): Pick<ProgressDisplay, 'update' | 'stop'> {
+  let display = progressDisplay(label);
+  let phase: string | undefined;
+  return {
+    update(done, total, text) {
+      if (phase !== undefined && phase !== text) {
+        display.stop();
+        display = progressDisplay(label);
+      }
+      phase = text;
+      display.update(done, total, text);
+    },
+    stop: () => display.stop(),
+  };
+}
+
 /** Between two lines of progress on a pipe. */
 const LINE_SECONDS = 30;
 

@@ -4,20 +4,25 @@ import { createEngine } from '../engines/create-engine.js';
 import { train } from '../train.js';
 import { loadPreset, override } from '../vae/configuration.js';
 import {
+  cacheDirOption,
   dataDirOption,
   type EngineFlags,
+  type ImageSize,
+  imageSizeOption,
   integer,
   jsonOption,
   limitOption,
   seedOption,
   withEngineOptions,
 } from './options.js';
-import { duration, progressDisplay } from './progress.js';
+import { duration, phasedProgress, progressDisplay } from './progress.js';
 
 interface TrainFlags extends EngineFlags {
   readonly preset: string;
   readonly dataset?: string;
   readonly dataDir: string;
+  readonly cacheDir?: string;
+  readonly imageSize?: ImageSize;
   readonly name?: string;
   readonly out: string;
   readonly epochs?: number;
@@ -35,8 +40,10 @@ export function trainCommand(): Command {
   return withEngineOptions(new Command('train'))
     .description('train a model and write its next version to a model store')
     .requiredOption('--preset <name>', 'named configuration; `elbo presets` lists them')
-    .option('--dataset <name>', "data set instead of the preset's; `elbo datasets` lists them")
+    .option('--dataset <name>', "data set instead of the preset's: a name (`elbo datasets` lists them) or a path")
     .addOption(dataDirOption())
+    .addOption(cacheDirOption())
+    .addOption(imageSizeOption())
     .option('--name <name>', "name of the model instead of the preset's")
     .option('--out <dir>', 'model store to write to', 'models')
     .option('--epochs <n>', 'passes over the training examples', integer(1, 1_000_000))
@@ -57,11 +64,15 @@ async function run(flags: TrainFlags): Promise<void> {
     ...flags.set,
   ]);
   const engine = await createEngine(flags);
+  const loading = phasedProgress(configuration.dataset);
   const dataset = await loadDataset(configuration.dataset, {
     dataDir: flags.dataDir,
+    cacheDir: flags.cacheDir,
+    image: flags.imageSize,
     limit: flags.limit,
     seed: configuration.seed,
-  });
+    onProgress: (done, total, text) => loading.update(done, total, text),
+  }).finally(() => loading.stop());
 
   const interruption = new AbortController();
   const interrupt = () => interruption.abort();

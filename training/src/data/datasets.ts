@@ -71,7 +71,7 @@ export const datasetDescriptions: ReadonlyMap<string, string> = new Map(
 
 /** What else can be given in place of a name. */
 export const PATH_DESCRIPTION =
-  'or the path of a .npy, .npz, .csv or IDX (.gz) file, or of a folder of PNG, JPEG or WebP images, here or in the data directory';
+  'In place of a name: the path of a .npy, .npz, .csv or IDX (.gz) file, or of a folder of PNG, JPEG or WebP images, here or in the data directory';
 
 /**
  * Reads or generates a data set.

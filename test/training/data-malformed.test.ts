@@ -1,0 +1,67 @@
+import { spawn } from 'node:child_process';
+import { readdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { DataError } from '@elbo/training/data/data-error';
+import { loadDataset } from '@elbo/training/data/datasets';
+import { describe, expect, test } from 'vitest';
+import { malformedFiles } from '../support/malformed.js';
+import { temporaryDirectory } from '../support/temporary-directory.js';
+
+const cli = fileURLToPath(new URL('../../training/bin/elbo.js', import.meta.url));
+
+/** What loading bombs and lies may take beside what was there before. */
+const MEMORY_LIMIT = 100 << 20;
+
+describe('malformed files', () => {
+  const files = malformedFiles(260, 1);
+
+  test.each([0, undefined])(
+    'each give one clear line, and take little memory (memory budget %s)',
+    async (memoryBudget) => {
+      const directory = temporaryDirectory();
+      const cacheDir = join(directory, 'cache');
+      const before = process.resourceUsage().maxRSS * 1024;
+      for (const { fault, name, content } of files) {
+        const path = join(directory, name);
+        writeFileSync(path, content);
+        const outcome = await loadDataset(path, { cacheDir, memoryBudget }).catch((error: unknown) => error);
+        expect(outcome, `${fault}, ${name}`).toBeInstanceOf(DataError);
+        const { message } = outcome as DataError;
+        expect(message, fault).toContain(path);
+        expect(message, fault).not.toMatch(/[\n\r]|undefined|\[object/);
+        expect(message.length, message).toBeLessThan(500);
+      }
+    expect(process.resourceUsage().maxRSS * 1024 - before).toBeLessThan(MEMORY_LIMIT);
+      // Rows that were in the making are gone.
+      expect(readdirSync(directory).includes('cache') ? readdirSync(cacheDir) : []).toEqual([]);
+    },
+  );
+
+  test('end the command with exit code 2 and one line', async () => {
+    const directory = temporaryDirectory();
+    for (const { fault, name, content } of malformedFiles(13, 2).filter((_, i) => i % 2 === 0)) {
+      const path = join(directory, name);
+      writeFileSync(path, content);
+      const { code, stderr, stdout } = await train(path, directory);
+      expect(stderr, fault).toMatch(/^elbo: [^\n]+\n$/);
+      expect(stderr, fault).toContain(path);
+      expect([code, stdout], fault).toEqual([2, '']);
+    }
+  });
+});
+
+function train(dataset: string, directory: string): Promise<{ code: number | null; stderr: string; stdout: string }> {
+  const args = ['train', '--preset', 'shapes-mlp', '--dataset', dataset, '--out', join(directory, 'models')];
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, [cli, ...args, '--cache-dir', join(directory, 'cache')]);
+    let [stdout, stderr] = ['', ''];
+    child.stdout.on('data', (chunk) => {
+      stdout += chunk;
+    });
+    child.stderr.on('data', (chunk) => {
+      stderr += chunk;
+    });
+    child.on('error', reject).on('close', (code) => resolve({ code, stdout, stderr }));
+  });
+}
