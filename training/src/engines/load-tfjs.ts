@@ -16,7 +16,8 @@ let loaded: Promise<LoadedTfjs> | undefined;
 /**
  * Loads `@tensorflow/tfjs-node` where its native binding loads, else plain `@tensorflow/tfjs`, and sets its backend.
  * Prints nothing: tfjs's greeting and warnings are turned off, and TensorFlow's log unless `TF_CPP_MIN_LOG_LEVEL` is
- * set. Loads once for the process, because tfjs keeps one registry of backends. Threads: `TF_NUM_INTRAOP_THREADS` and
+ * set; a worker thread's environment is a copy that TensorFlow does not see, so there it must be set before. Loads once
+ * for the process, because tfjs keeps one registry of backends. Threads: `TF_NUM_INTRAOP_THREADS` and
  * `TF_NUM_INTEROP_THREADS`, if set before the first call.
  */
 export function loadTfjs(): Promise<LoadedTfjs> {
