@@ -1,40 +1,25 @@
-import { RandomSource } from '@elbo/models';
 import { int } from '@elbo/training/onnx/graph';
 import * as ops from '@elbo/training/onnx/ops';
-import { elementCount, float32, type Shape, type Tensor, type TensorData } from '@elbo/training/onnx/tensor';
+import { elementCount, type Tensor } from '@elbo/training/onnx/tensor';
 import * as tf from '@tensorflow/tfjs';
+import { convolutionCases } from './cases/convolution.js';
+import { indexingCases } from './cases/indexing.js';
+import { normalisationCases } from './cases/normalisation.js';
+import { shapingCases } from './cases/shaping.js';
+import {
+  type Domain,
+  GRID,
+  GRID_BETWEEN,
+  NOT_ZERO,
+  type OperatorCase,
+  one,
+  POSITIVE,
+  REAL,
+  several,
+  unary,
+} from './operator-case.js';
 
-// tfjs advises Node users to take tfjs-node; here its plain kernels are the oracle.
-tf.enableProdMode();
-
-/**
- * Where an input's values are drawn: inside the operator's domain, away from its kinks by more than the finite
- * differences step over. `grid` values differ from each other by at least 0.5, and from those of another offset by 0.25.
- */
-type Domain =
-  | { readonly low: number; readonly high: number; readonly awayFrom?: readonly number[] }
-  | { readonly gridOffset: number };
-
-const REAL: Domain = { low: -1.5, high: 1.5 };
-const NOT_ZERO: Domain = { low: -1.5, high: 1.5, awayFrom: [0] };
-const POSITIVE: Domain = { low: 0.5, high: 2 };
-const GRID: Domain = { gridOffset: 0 };
-const GRID_BETWEEN: Domain = { gridOffset: 0.25 };
-
-export interface CaseInput {
-  readonly shape: readonly number[];
-  readonly domain: Domain;
-}
-
-export interface OperatorCase {
-  readonly operator: string;
-  readonly name: string;
-  readonly inputs: readonly CaseInput[];
-  readonly elbo: (...x: Tensor[]) => Tensor;
-  readonly tfjs: (...x: tf.Tensor[]) => tf.Tensor;
-  /** Inputs whose first axis may have a name instead of a length. */
-  readonly batched: readonly number[];
-}
+export { drawInputs, type OperatorCase, symbolicShapes, withBatch } from './operator-case.js';
 
 const MATRIX = [2, 3];
 const CONDITION = [1, 0, 1, 0, 0, 1];
@@ -54,27 +39,20 @@ export const operatorsWithoutGradient: Readonly<Record<string, string>> = {
   LessOrEqual: 'a comparison is constant almost everywhere',
   Equal: 'a comparison is constant almost everywhere',
   Sign: 'constant almost everywhere',
+  Floor: 'constant almost everywhere',
+  Ceil: 'constant almost everywhere',
+  Round: 'constant almost everywhere',
+  IsNaN: 'constant almost everywhere',
+  IsInf: 'constant almost everywhere',
+  Not: 'takes booleans',
+  And: 'takes booleans',
+  Or: 'takes booleans',
+  ArgMax: 'constant almost everywhere',
+  OneHot: 'takes indices',
   Cast: 'goes from or to integers and booleans',
   Shape: 'depends on the shape only',
   Size: 'depends on the shape only',
 };
-
-/** Operators that may stand in a graph, but not between a loss and its parameters. */
-export const operatorsWithoutRule: Readonly<Record<string, string>> = {
-  Gather: 'takes minibatches out of the dataset, which is not trained',
-};
-
-function unary(
-  operator: string,
-  elbo: (x: Tensor) => Tensor,
-  tfjs: (x: tf.Tensor) => tf.Tensor,
-  domain: Domain = REAL,
-): OperatorCase[] {
-  return [
-    { operator, name: 'matrix', inputs: [{ shape: MATRIX, domain }], elbo, tfjs, batched: [0] },
-    { operator, name: 'scalar', inputs: [{ shape: [], domain }], elbo, tfjs, batched: [] },
-  ];
-}
 
 /** Both operands alike, either one broadcast along leading, inner and all axes, and one tensor on both sides. */
 function binary(
@@ -171,17 +149,6 @@ function gemm(
   };
 }
 
-function one(
-  operator: string,
-  name: string,
-  shape: readonly number[],
-  elbo: (x: Tensor) => Tensor,
-  tfjs: (x: tf.Tensor) => tf.Tensor,
-  batched: readonly number[] = [],
-): OperatorCase {
-  return { operator, name, inputs: [{ shape, domain: REAL }], elbo, tfjs, batched };
-}
-
 /** tfjs's gradients of maximum, minimum and where do not sum what was broadcast; that of broadcastTo does. */
 export function broadcastFirst(
   f: (a: tf.Tensor, b: tf.Tensor) => tf.Tensor,
@@ -206,6 +173,29 @@ export const operatorCases: readonly OperatorCase[] = [
   ...unary('Sigmoid', ops.sigmoid, tf.sigmoid),
   ...unary('Softplus', ops.softplus, tf.softplus),
   ...unary('Erf', ops.erf, tf.erf),
+  ...unary('Reciprocal', ops.reciprocal, tf.reciprocal, NOT_ZERO),
+  ...unary('Sin', ops.sin, tf.sin),
+  ...unary('Cos', ops.cos, tf.cos),
+  ...unary('Elu', ops.elu, tf.elu, NOT_ZERO),
+  one(
+    'Elu',
+    'with a steeper end',
+    [2, 3],
+    (x) => ops.elu(x, 1.75),
+    (x) => tf.add(tf.relu(x), tf.mul(1.75, tf.expm1(tf.minimum(x, 0)))),
+    [0],
+    NOT_ZERO,
+  ),
+  ...unary('LeakyRelu', ops.leakyRelu, (x) => tf.leakyRelu(x, 0.01), NOT_ZERO),
+  one(
+    'LeakyRelu',
+    'with a steeper end',
+    [2, 3],
+    (x) => ops.leakyRelu(x, 0.3),
+    (x) => tf.leakyRelu(x, 0.3),
+    [0],
+    NOT_ZERO,
+  ),
 
   ...binary('Add', ops.add, tf.add),
   ...binary('Sub', ops.sub, tf.sub),
@@ -215,6 +205,37 @@ export const operatorCases: readonly OperatorCase[] = [
   ...binary('Max', ops.max, broadcastFirst(tf.maximum), [GRID, GRID_BETWEEN]),
   ...binary('Min', ops.min, broadcastFirst(tf.minimum), [GRID, GRID_BETWEEN]),
 
+  ...(['Max', 'Min'] as const).flatMap((operator): OperatorCase[] => {
+    const [elbo, tfjs] = operator === 'Max' ? [ops.max, tf.maximum] : [ops.min, tf.minimum];
+    const grids = [GRID, GRID_BETWEEN, { gridOffset: 0.125 }];
+    return [
+      several(
+        operator,
+        'of one',
+        [[2, 3]],
+        (a) => elbo(a as Tensor),
+        (a) => (a as tf.Tensor).clone(),
+        [0],
+        grids,
+      ),
+      several(
+        operator,
+        'of three, broadcast',
+        [[2, 3], [3], [2, 1]],
+        (...x) => elbo(...x),
+        (a, b, c) => {
+          const [x, y, z] = [a, b, c].map((t) => tf.broadcastTo(t as tf.Tensor, [2, 3])) as [
+            tf.Tensor,
+            tf.Tensor,
+            tf.Tensor,
+          ];
+          return tfjs(tfjs(x, y), z);
+        },
+        [],
+        grids,
+      ),
+    ];
+  }),
   ...binary(
     'Where',
     (a, b) => ops.where(condition(a, [3]), a, b),
@@ -304,7 +325,46 @@ export const operatorCases: readonly OperatorCase[] = [
     batched: [0],
   },
 
+  ...(
+    [
+      ['vectors', [3], [3], [3, 1], []],
+      ['a vector by a matrix', [3], [3, 4], [3, 4], [4]],
+      ['a matrix by a vector', [2, 3], [3], [3, 1], [2]],
+      ['a vector by a batch of matrices', [3], [2, 3, 4], [2, 3, 4], [2, 4]],
+      ['a batch of matrices by a vector', [2, 4, 3], [3], [2, 3, 1], [2, 4]],
+    ] as const
+  ).map(([name, a, b, right, result]) =>
+    several(
+      'MatMul',
+      name,
+      [a, b],
+      (x, y) => ops.matmul(x as Tensor, y as Tensor),
+      (x, y) => {
+        const column = tf.broadcastTo(b.length === 1 ? tf.reshape(y as tf.Tensor, [3, 1]) : (y as tf.Tensor), [
+          ...right,
+        ]);
+        const rows = a.length === 1 ? tf.reshape(x as tf.Tensor, [1, 3]) : (x as tf.Tensor);
+        const left = right.length === 3 ? tf.broadcastTo(rows, [2, ...rows.shape.slice(-2)]) : rows;
+        return tf.reshape(tf.matMul(left, column), [...result]);
+      },
+      a.length > 1 && b.length === 1 ? [0] : [],
+    ),
+  ),
+
   ...reduction('ReduceSum', ops.reduceSum, tf.sum),
+  ...reduction(
+    'ReduceProd',
+    ops.reduceProd,
+    (x, axes, keep) =>
+      tf.prod(
+        x,
+        axes.map((axis) => (axis < 0 ? axis + x.rank : axis)),
+        keep,
+      ),
+    NOT_ZERO,
+  ),
+  ...reduction('ReduceL1', ops.reduceL1, (x, axes, keep) => tf.sum(tf.abs(x), axes, keep), NOT_ZERO),
+  ...reduction('ReduceL2', ops.reduceL2, (x, axes, keep) => tf.norm(x, 'euclidean', axes, keep), NOT_ZERO),
   ...reduction('ReduceMean', ops.reduceMean, tf.mean),
   ...reduction('ReduceSumSquare', ops.reduceSumSquare, (x, axes, keep) => tf.sum(tf.square(x), axes, keep)),
   ...reduction('ReduceMax', ops.reduceMax, tf.max, GRID),
@@ -500,36 +560,8 @@ export const operatorCases: readonly OperatorCase[] = [
       ]),
     [0],
   ),
+  ...shapingCases,
+  ...convolutionCases,
+  ...normalisationCases,
+  ...indexingCases,
 ];
-
-/** Values of a case's inputs, each a multiple of 1/256, so that a step of a power of two is exact in float32. */
-export function drawInputs(inputs: readonly CaseInput[], seed: number): TensorData[] {
-  const random = new RandomSource(seed);
-  return inputs.map(({ shape, domain }) => {
-    const count = elementCount(shape);
-    if ('gridOffset' in domain) {
-      const places = random.permutation(count);
-      return float32(
-        Array.from(places, (place) => (place - (count >> 1)) * 0.5 + domain.gridOffset),
-        shape,
-      );
-    }
-    const { low, high, awayFrom = [] } = domain;
-    const draw = (): number => {
-      const value = Math.round((low + (high - low) * random.uniform()) * 256) / 256;
-      return awayFrom.some((kink) => Math.abs(value - kink) < 0.25) ? draw() : value;
-    };
-    return float32(Array.from({ length: count }, draw), shape);
-  });
-}
-
-/** The case's shapes with the first axis of its batched inputs `length` long. */
-export function withBatch(operatorCase: Pick<OperatorCase, 'inputs' | 'batched'>, length: number): CaseInput[] {
-  return operatorCase.inputs.map((input, i) =>
-    operatorCase.batched.includes(i) ? { ...input, shape: [length, ...input.shape.slice(1)] } : input,
-  );
-}
-
-export function symbolicShapes({ inputs, batched }: Pick<OperatorCase, 'inputs' | 'batched'>): Shape[] {
-  return inputs.map(({ shape }, i) => (batched.includes(i) ? ['N', ...shape.slice(1)] : shape));
-}
