@@ -19,8 +19,8 @@ import { binarises, type Configuration } from './vae/configuration.js';
 import { buildModel } from './vae/model.js';
 import { vaeObjective } from './vae/objective.js';
 
-/** Between checkpoints; an interrupted run writes one at once. What comes after the last is lost with the process. */
-const CHECKPOINT_SECONDS = 5;
+/** Between checkpoints, where nothing else is asked for: writing one takes some milliseconds. */
+export const CHECKPOINT_SECONDS = 5;
 
 export interface TrainOptions {
   /** A preset by `loadPreset`, changed or not. */
@@ -35,6 +35,11 @@ export interface TrainOptions {
   readonly engine?: Engine;
   /** Goes on from the newest checkpoint of an interrupted run of the same configuration and data. */
   readonly resume?: boolean;
+  /**
+   * Seconds between checkpoints; 0 writes one after every run of the graph, which takes about a second. A process that
+   * is killed loses what it did since the last.
+   */
+  readonly checkpointSeconds?: number;
   /** When aborted, training stops after the steps in flight, leaves a checkpoint, and returns undefined. */
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: Progress) => void;
@@ -61,7 +66,7 @@ export interface TrainResult {
  *   {ParityError} where an export does not compute what was trained
  */
 export async function train(options: TrainOptions): Promise<TrainResult | undefined> {
-  const { configuration, store, engine = new OnnxRuntimeEngine() } = options;
+  const { configuration, store, engine = new OnnxRuntimeEngine(), checkpointSeconds = CHECKPOINT_SECONDS } = options;
   // Found out now rather than after hours of training.
   await mkdir(store, { recursive: true });
   await access(store, constants.W_OK);
@@ -106,7 +111,7 @@ export async function train(options: TrainOptions): Promise<TrainResult | undefi
       savedAt = Date.now();
     };
     const saveSometimes = async () => {
-      if (Date.now() - savedAt >= CHECKPOINT_SECONDS * 1000) await save();
+      if (Date.now() - savedAt >= checkpointSeconds * 1000) await save();
     };
 
     while (trainer.step < trainer.totalSteps) {

@@ -1,7 +1,7 @@
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { loadDataset } from '../data/datasets.js';
 import { createEngine } from '../engines/create-engine.js';
-import { train } from '../train.js';
+import { CHECKPOINT_SECONDS, train } from '../train.js';
 import { loadPreset, override } from '../vae/configuration.js';
 import {
   cacheDirOption,
@@ -29,6 +29,7 @@ interface TrainFlags extends EngineFlags {
   readonly limit?: number;
   readonly seed?: number;
   readonly resume?: boolean;
+  readonly checkpointSeconds: number;
   readonly set: readonly string[];
   readonly json?: boolean;
 }
@@ -49,7 +50,12 @@ export function trainCommand(): Command {
     .option('--epochs <n>', 'passes over the training examples', integer(1, 1_000_000))
     .addOption(limitOption())
     .addOption(seedOption('of initial weights, shuffles, noise and the validation split'))
-    .option('--resume', 'go on from the checkpoint of an interrupted run')
+    .option('--resume', 'go on from the newest checkpoint of an interrupted run')
+    .addOption(
+      new Option('--checkpoint-seconds <n>', 'time between checkpoints; 0: one after every second or so of training')
+        .argParser(integer(0, 86_400))
+        .default(CHECKPOINT_SECONDS),
+    )
     .option('--set <key=value>', 'change one field of the preset; repeatable', append, [])
     .addOption(jsonOption())
     .action(run);
@@ -86,6 +92,7 @@ async function run(flags: TrainFlags): Promise<void> {
       dataset,
       store: flags.out,
       resume: flags.resume ?? false,
+      checkpointSeconds: flags.checkpointSeconds,
       signal: interruption.signal,
       onProgress({ epoch, step, totalSteps, metrics, skippedSteps }) {
         if (skippedSteps > skippedBefore) {
