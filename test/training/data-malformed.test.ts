@@ -32,7 +32,7 @@ describe('malformed files', () => {
         expect(message, fault).not.toMatch(/[\n\r]|undefined|\[object/);
         expect(message.length, message).toBeLessThan(500);
       }
-    expect(process.resourceUsage().maxRSS * 1024 - before).toBeLessThan(MEMORY_LIMIT);
+      expect(process.resourceUsage().maxRSS * 1024 - before).toBeLessThan(MEMORY_LIMIT);
       // Rows that were in the making are gone.
       expect(readdirSync(directory).includes('cache') ? readdirSync(cacheDir) : []).toEqual([]);
     },
