@@ -253,7 +253,7 @@ export function randomCall(operator: string): fc.Arbitrary<RandomCall> {
     .map(([inputs, at, input]) => [...inputs.slice(0, at), input, ...inputs.slice(at + 1)]);
   // Whether indices lie inside an axis shows only when the graph runs.
   const isRuntimeMatter = (inputs: readonly RandomInput[]) =>
-    INDEXING.test(operator) && inputs.some(({ kind }) => kind === 'vector');
+    INDEXING.test(operator) && inputs.some(({ kind }) => kind === 'vector' || kind === 'integer');
   return fc.record({
     operator: fc.constant(operator),
     inputs: fc
