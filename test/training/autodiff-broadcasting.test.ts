@@ -1,12 +1,10 @@
-import { gradients } from '@elbo/training/autodiff/gradients';
 import * as ops from '@elbo/training/onnx/ops';
-import { elementCount, type Tensor, type TensorData } from '@elbo/training/onnx/tensor';
+import { elementCount, type Tensor } from '@elbo/training/onnx/tensor';
 import * as tf from '@tensorflow/tfjs';
 import fc from 'fast-check';
 import { describe, test } from 'vitest';
-import { evaluate, expectClose, numbersOf, randomWeights, weightedSum } from './support/harness.js';
+import { expectGradientsOfTfjs } from './support/gradient-checks.js';
 import { broadcastFirst, drawInputs } from './support/operator-cases.js';
-import { tfjsGradients } from './support/tfjs.js';
 
 // Random shapes and attributes against tfjs; the cases of every rule stand in support/operator-cases.ts.
 
@@ -21,25 +19,6 @@ function broadcastingShapes(count: number, maxRank = 4): fc.Arbitrary<number[][]
       .map(([drop, shrink]) => shape.map((length, axis) => (shrink[axis] ? 1 : length)).slice(drop));
     return fc.array(one, { minLength: count, maxLength: count });
   });
-}
-
-async function expectGradientsOfTfjs(
-  inputs: readonly TensorData[],
-  elbo: (...x: Tensor[]) => Tensor,
-  tfjs: (...x: tf.Tensor[]) => tf.Tensor,
-  weightSeed: number,
-): Promise<void> {
-  let weights: TensorData | undefined;
-  const [output, ...actual] = await evaluate(inputs, (...x) => {
-    const y = elbo(...x);
-    weights = randomWeights(y.shape as readonly number[], weightSeed);
-    return [y, ...gradients(weightedSum(y, weights), x)];
-  });
-  const expected = tfjsGradients(tfjs, inputs, weights as TensorData);
-  expectClose(numbersOf(output as TensorData), expected.output, 1e-4, 'output');
-  for (const [i, gradient] of expected.gradients.entries()) {
-    expectClose(numbersOf(actual[i] as TensorData), gradient, 1e-4, `gradient of input ${i}`);
-  }
 }
 
 const REAL = { low: -1.5, high: 1.5 };

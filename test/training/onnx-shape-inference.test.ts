@@ -1,6 +1,6 @@
 import { gradients } from '@elbo/training/autodiff/gradients';
 import { GraphError } from '@elbo/training/onnx/errors';
-import { Graph, int, ints } from '@elbo/training/onnx/graph';
+import { Graph, int, ints, string } from '@elbo/training/onnx/graph';
 import { operatorNames } from '@elbo/training/onnx/inference';
 import * as ops from '@elbo/training/onnx/ops';
 import { float32, formatShape, int64, type Tensor, type TensorData } from '@elbo/training/onnx/tensor';
@@ -19,6 +19,8 @@ function exposeAll(graph: Graph): Tensor[] {
 
 const withLength = (shape: Tensor['shape'], length: number) =>
   shape.map((dimension) => (typeof dimension === 'string' ? length : dimension));
+
+const typeAndShape = ({ dtype, shape }: Tensor | TensorData) => ({ dtype, shape });
 
 describe('every value has the type and the shape that ONNX Runtime gives it', () => {
   test.each(operatorCases.map((c) => [c.operator, c.name, c] as const))(
@@ -94,7 +96,7 @@ describe('what the builder accepts, ONNX Runtime runs, with the inferred type an
     await fc.assert(
       fc.asyncProperty(randomCall(operator), async (call: RandomCall) => {
         const graph = new Graph('test');
-        let applied: { output: Tensor; feeds: TensorData[] };
+        let applied: { outputs: readonly Tensor[]; feeds: TensorData[] };
         try {
           applied = applyRandomCall(graph, call);
         } catch (error) {
@@ -103,12 +105,9 @@ describe('what the builder accepts, ONNX Runtime runs, with the inferred type an
           return;
         }
         accepted++;
-        graph.output(applied.output, 'y');
-        const [y] = await withGraph(graph, (run) => run(...applied.feeds));
-        expect({ dtype: y?.dtype, shape: y?.shape }).toEqual({
-          dtype: applied.output.dtype,
-          shape: applied.output.shape,
-        });
+        for (const [i, output] of applied.outputs.entries()) graph.output(output, `y${i}`);
+        const returned = await withGraph(graph, (run) => run(...applied.feeds));
+        expect(returned.map(typeAndShape)).toEqual(applied.outputs.map(typeAndShape));
       }),
       { numRuns: 200 },
     );
@@ -127,10 +126,22 @@ describe('an ill-shaped call is refused with the operator and the shapes of its 
     inputs(...shapes.map((shape) => ['float32', shape] as const));
 
   type WrongCall = readonly [operator: string, inputs: Inputs, call: (...x: Tensor[]) => unknown, rule: string];
-  const elementwise = ['Neg', 'Exp', 'Log', 'Sqrt', 'Abs', 'Sign', 'Relu', 'Tanh', 'Sigmoid', 'Softplus', 'Erf'];
-  const pairwise = ['Add', 'Sub', 'Mul', 'Div', 'Min', 'Max', 'Pow'];
+  // biome-ignore format: one line a family
+  const elementwise = [
+    'Neg', 'Abs', 'Sign', 'Reciprocal', 'Floor', 'Ceil', 'Round', 'Exp', 'Log', 'Sqrt', 'Sin', 'Cos', 'Erf',
+    'Relu', 'Tanh', 'Sigmoid', 'Softplus', 'Elu', 'LeakyRelu', 'IsNaN', 'IsInf',
+  ];
+  const pairwise = ['Add', 'Sub', 'Mul', 'Div', 'Pow'];
   const comparisons = ['Greater', 'GreaterOrEqual', 'Less', 'LessOrEqual', 'Equal'];
-  const reductions = ['ReduceSum', 'ReduceMean', 'ReduceMax', 'ReduceMin', 'ReduceSumSquare', 'ReduceLogSumExp'];
+  // biome-ignore format: one line a family
+  const reductions = [
+    'ReduceSum', 'ReduceMean', 'ReduceProd', 'ReduceMax', 'ReduceMin',
+    'ReduceL1', 'ReduceL2', 'ReduceSumSquare', 'ReduceLogSumExp',
+  ];
+  const conv = (options: Parameters<typeof ops.conv>[3]) => (x: Tensor, w: Tensor, b?: Tensor) =>
+    ops.conv(x, w, b, options);
+  const transposed = (options: Parameters<typeof ops.convTranspose>[3]) => (x: Tensor, w: Tensor, b?: Tensor) =>
+    ops.convTranspose(x, w, b, options);
 
   const wrongCalls: readonly WrongCall[] = [
     ...elementwise.flatMap((operator): WrongCall[] => [
@@ -241,7 +252,9 @@ describe('an ill-shaped call is refused with the operator and the shapes of its 
       (a, b) => ops.matmul(a as Tensor, b as Tensor),
       'inner dimensions 3 and 4 differ',
     ],
-    ['MatMul', floats([3], [3, 5]), (a, b) => ops.matmul(a as Tensor, b as Tensor), 'both must have at least two axes'],
+    ['MatMul', floats([3], [4, 5]), (a, b) => ops.matmul(a as Tensor, b as Tensor), 'inner dimensions 3 and 4 differ'],
+    ['MatMul', floats([2, 3], [2]), (a, b) => ops.matmul(a as Tensor, b as Tensor), 'inner dimensions 3 and 2 differ'],
+    ['MatMul', floats([], [2]), (a, b) => ops.matmul(a as Tensor, b as Tensor), 'a scalar has no axis'],
     [
       'MatMul',
       floats([2, 2, 3], [4, 3, 5]),
@@ -331,14 +344,17 @@ describe('an ill-shaped call is refused with the operator and the shapes of its 
       'Slice',
       floats([2, 3]),
       (x) => ops.apply('Slice', [x, vector(x as Tensor, 0), vector(x as Tensor, 1), vector(x as Tensor, 0, 1)]),
-      'each sliced axis needs one start and one end',
+      'each sliced axis needs one start, one end and one step',
     ],
     [
       'Slice',
       floats([4]),
-      (x) => ops.apply('Slice', [x, ...[0, 4, 0, 2].map((value) => vector(x as Tensor, value))]),
-      'steps are not supported',
+      (x) => ops.apply('Slice', [x, ...[0, 4, 0, 0].map((value) => vector(x as Tensor, value))]),
+      '[0, 4) is not inside axis 0 of length 4',
     ],
+    ['Slice', floats([4]), (x) => ops.slice(x as Tensor, 0, 4, 0, -1), '[4, 0) is not inside axis 0 of length 4'],
+    ['Slice', floats([4]), (x) => ops.slice(x as Tensor, 0, 1, 2, -1), '[1, 2) is not inside axis 0 of length 4'],
+    ['Slice', floats([4]), (x) => ops.slice(x as Tensor, 0, 3, -7, -1), '[3, -3) is not inside axis 0 of length 4'],
     ['Pad', floats([2, 3]), (x) => ops.pad(x as Tensor, 1, -1, 0), 'pads must be 4 lengths'],
     ['Pad', floats([2, 3]), (x) => ops.apply('Pad', [x, vector(x as Tensor, 1, 1)]), 'pads must be 4 lengths'],
     ['Pad', floats([2, 3]), (x) => ops.pad(x as Tensor, 2, 1, 0), 'axis 2 is not among 2 axes'],
@@ -351,6 +367,192 @@ describe('an ill-shaped call is refused with the operator and the shapes of its 
       (x, y) => ops.gather(x as Tensor, y as Tensor, 1),
       'axis 1 is not among 1 axes',
     ],
+    [
+      'Gather',
+      floats([4]),
+      (x) => ops.apply('Gather', [x, vector(x as Tensor, 1)], { axes: int(0) }),
+      'takes no attribute axes',
+    ],
+    ...['And', 'Or'].flatMap((operator): WrongCall[] => [
+      [operator, floats([2], [2]), (x, y) => ops.apply(operator, [x, y]), 'input 0 must be bool'],
+      [operator, inputs(['bool', [2]], ['bool', [3]]), (x, y) => ops.apply(operator, [x, y]), 'do not broadcast'],
+    ]),
+    ['Not', floats([2]), (x) => ops.apply('Not', [x]), 'input 0 must be bool'],
+    ...['Max', 'Min'].flatMap((operator): WrongCall[] => [
+      [operator, floats([2, 3], [3], [2]), (...x) => ops.apply(operator, x), '[2, 3] and [2] do not broadcast'],
+      [operator, inputs(['bool', [2]], ['bool', [2]]), (...x) => ops.apply(operator, x), 'input 0 must be float32'],
+      [operator, inputs(['float32', [2]], ['int64', [2]]), (...x) => ops.apply(operator, x), 'same element type'],
+    ]),
+    ['Conv', floats([2, 3], [3, 3]), conv({}), 'input 0 must be [N, C] and one to three spatial axes'],
+    ['Conv', floats([2, 3, 4, 4], [2, 3, 2]), conv({}), 'weights must have 4 axes'],
+    ['Conv', floats([2, 3, 4, 4], [2, 2, 2, 2]), conv({}), '3 channels in 1 groups do not meet weights [2, 2, 2, 2]'],
+    ['Conv', floats([2, 4, 4, 4], [3, 2, 2, 2]), conv({ group: 2 }), '4 channels in 2 groups do not meet'],
+    ['Conv', floats([2, 1, 4, 4], [2, 1, 2, 2], [3]), conv({}), 'the bias must be float32 [2]'],
+    ['Conv', floats([2, 1, 4, 4], [2, 1, 5, 2]), conv({}), 'the kernel is longer than spatial axis 0 with its padding'],
+    ['Conv', floats([2, 1, 4, 'W'], [2, 1, 2, 2]), conv({}), 'axis W must have a fixed length here'],
+    [
+      'Conv',
+      floats([2, 1, 4, 4], [2, 1, 2, 2]),
+      conv({ strides: [2] }),
+      'strides must be 2 whole numbers of 1 or more',
+    ],
+    ['Conv', floats([2, 1, 4, 4], [2, 1, 2, 2]), conv({ strides: [0, 1] }), 'strides must be 2 whole numbers of 1'],
+    ['Conv', floats([2, 1, 4, 4], [2, 1, 2, 2]), conv({ pads: [1, 1] }), 'pads must be 4 whole numbers of 0 or more'],
+    ['Conv', floats([2, 1, 4, 4], [2, 1, 2, 2]), conv({ dilations: [0, 1] }), 'dilations must be 2 whole numbers'],
+    [
+      'Conv',
+      floats([2, 1, 4], [2, 1, 2]),
+      (x, w) => ops.apply('Conv', [x, w], { stride: ints([2]) }),
+      'takes no attribute stride',
+    ],
+    [
+      'ConvTranspose',
+      floats([2, 3, 4], [2, 3, 2]),
+      transposed({}),
+      '3 channels in 1 groups do not meet weights [2, 3, 2]',
+    ],
+    ['ConvTranspose', floats([2, 3, 4], [3, 3, 2]), transposed({ group: 2 }), '3 channels in 2 groups do not meet'],
+    ['ConvTranspose', floats([2, 3, 4], [3, 2, 2], [3]), transposed({}), 'the bias must be float32 [2]'],
+    [
+      'ConvTranspose',
+      floats([2, 1, 1], [1, 1, 2]),
+      transposed({ pads: [1, 1] }),
+      'padding leaves nothing of spatial axis 0',
+    ],
+    [
+      'ConvTranspose',
+      floats([2, 1, 4], [1, 1, 2]),
+      transposed({ strides: [2], outputPadding: [2] }),
+      'output_padding must be less than the stride',
+    ],
+    ...['MaxPool', 'AveragePool'].flatMap((operator): WrongCall[] => {
+      const pool = (kernel: number[], pads: number[]) => (x: Tensor) =>
+        ops.apply(operator, [x], { kernel_shape: ints(kernel), pads: ints(pads) });
+      return [
+        [operator, floats([2, 3]), pool([], []), 'input 0 must be [N, C] and one to three spatial axes'],
+        [operator, floats([2, 3, 4]), (x) => ops.apply(operator, [x]), 'attribute kernel_shape is missing'],
+        [operator, floats([2, 3, 4]), pool([2, 2], [0, 0]), 'kernel_shape must be 1 whole numbers of 1 or more'],
+        [operator, floats([2, 3, 4]), pool([5], [0, 0]), 'the kernel is longer than spatial axis 0'],
+        [operator, floats([2, 3, 4]), pool([2], [0, 2]), 'pads must be less than the kernel'],
+      ];
+    }),
+    [
+      'MaxPool',
+      floats([1, 1, 4]),
+      (x) => ops.apply('MaxPool', [x], { kernel_shape: ints([2]), ceil_mode: int(1) }),
+      'takes no attribute ceil_mode',
+    ],
+    [
+      'GlobalAveragePool',
+      floats([2, 3]),
+      (x) => ops.globalAveragePool(x as Tensor),
+      'input 0 must be [N, C] and one to three',
+    ],
+    [
+      'Resize',
+      floats([2, 3, 4]),
+      (x) => ops.upsampleNearest(x as Tensor, [1.5]),
+      'factors must be constant whole numbers',
+    ],
+    [
+      'Resize',
+      floats([2, 3, 4]),
+      (x) => ops.upsampleNearest(x as Tensor, [2, 2]),
+      'factors must be constant whole numbers',
+    ],
+    [
+      'Resize',
+      floats([2, 3, 'W']),
+      (x) => ops.upsampleNearest(x as Tensor, [2]),
+      'axis W must have a fixed length here',
+    ],
+    [
+      'Resize',
+      floats([2, 3, 4]),
+      (x) =>
+        ops.apply('Resize', [x, undefined, x?.graph.constant(float32([1, 1, 2], [3]))], { mode: string('linear') }),
+      'attribute mode must be nearest',
+    ],
+    ['Softmax', floats([2, 3]), (x) => ops.softmax(x as Tensor, 2), 'axis 2 is not among 2 axes'],
+    ['LogSoftmax', inputs(['int64', [2]]), (x) => ops.logSoftmax(x as Tensor), 'input 0 must be float32'],
+    [
+      'LayerNormalization',
+      floats([2, 3], [2]),
+      (x, s) => ops.layerNorm(x as Tensor, s as Tensor),
+      'input 1 must be float32 [3]',
+    ],
+    [
+      'LayerNormalization',
+      floats([2, 3], [3], [1]),
+      (x, s, b) => ops.layerNorm(x as Tensor, s as Tensor, b),
+      'input 2 must be float32 [3]',
+    ],
+    [
+      'LayerNormalization',
+      floats(['N', 'M'], ['M']),
+      (x, s) => ops.layerNorm(x as Tensor, s as Tensor),
+      'axis M must have a fixed length',
+    ],
+    ['ArgMax', floats([2, 3]), (x) => ops.argMax(x as Tensor, 2), 'axis 2 is not among 2 axes'],
+    ['CumSum', floats([2, 3]), (x) => ops.cumSum(x as Tensor, -3), 'axis -3 is not among 2 axes'],
+    [
+      'CumSum',
+      inputs(['float32', [2]], ['int64', []]),
+      (x, axis) => ops.apply('CumSum', [x, axis]),
+      'input 1 must be a constant scalar',
+    ],
+    ['Split', floats([2, 5]), (x) => ops.split(x as Tensor, 1, [2, 2]), 'lengths [2, 2] do not add up to 5'],
+    ['Split', floats([2, 5]), (x) => ops.split(x as Tensor, 1, [5, 0]), 'lengths must be 1 or more'],
+    ['Split', floats([2, 'M']), (x) => ops.split(x as Tensor, 1, [2]), 'axis M must have a fixed length here'],
+    ['Tile', floats([2, 3]), (x) => ops.tile(x as Tensor, [2]), 'repeats must be 2 counts of 1 or more'],
+    ['Tile', floats([2, 3]), (x) => ops.tile(x as Tensor, [1, 0]), 'repeats must be 2 counts of 1 or more'],
+    ['Tile', floats(['N', 3]), (x) => ops.tile(x as Tensor, [2, 1]), 'axis N must have a fixed length here'],
+    ['Tile', floats([]), (x) => ops.tile(x as Tensor, []), 'a scalar has no axis'],
+    [
+      'Pad',
+      floats([3]),
+      (x) => ops.pad(x as Tensor, 0, 3, 0, 'reflect'),
+      'axis 0 of length 3 cannot be reflected by 3',
+    ],
+    [
+      'Pad',
+      floats([3]),
+      (x) => ops.apply('Pad', [x, vector(x as Tensor, 1, 1)], { mode: string('wrap') }),
+      'mode wrap is not constant, reflect or edge',
+    ],
+    [
+      'Pad',
+      floats([3], []),
+      (x, value) => ops.apply('Pad', [x, vector(x as Tensor, 1, 1), value]),
+      'the value must be a constant',
+    ],
+    [
+      'GatherElements',
+      inputs(['float32', [3, 2]], ['int64', [2, 3]]),
+      (x, i) => ops.gatherElements(x as Tensor, i as Tensor),
+      'indices must have the shape of the data outside axis 0',
+    ],
+    [
+      'ScatterElements',
+      inputs(['float32', [3, 2]], ['int64', [4, 2]], ['float32', [3, 2]]),
+      (x, i, u) => ops.scatterAdd(x as Tensor, i as Tensor, u as Tensor),
+      'each update needs one index',
+    ],
+    [
+      'ScatterElements',
+      inputs(['float32', [3, 2]], ['int64', [4, 1]], ['float32', [4, 1]]),
+      (x, i, u) => ops.scatterAdd(x as Tensor, i as Tensor, u as Tensor),
+      'indices must have the shape of the data outside axis 0',
+    ],
+    [
+      'ScatterElements',
+      inputs(['float32', [3]], ['int64', [3]], ['float32', [3]]),
+      (...x) => ops.apply('ScatterElements', x),
+      'attribute reduction must be add',
+    ],
+    ['TopK', floats([2, 3]), (x) => ops.topK(x as Tensor, 4), 'k must be one number from 1 to 3'],
+    ['OneHot', floats([2]), (x) => ops.oneHot(x as Tensor, 3), 'input 0 must be int64'],
+    ['OneHot', inputs(['int64', [2]]), (x) => ops.oneHot(x as Tensor, 0), 'the number of classes must be 1 or more'],
     ['NoSuchOperator', floats([2]), (x) => ops.apply('NoSuchOperator', [x]), 'this operator is not known'],
   ];
 

@@ -1,6 +1,16 @@
 import { gradients } from '@elbo/training/autodiff/gradients';
-import { elementCount, float32, type TensorData } from '@elbo/training/onnx/tensor';
-import { graphOf, numbersOf, type Run, randomWeights, weightedSum, withGraph } from './harness.js';
+import { elementCount, float32, type Tensor, type TensorData } from '@elbo/training/onnx/tensor';
+import type * as tf from '@tensorflow/tfjs';
+import {
+  evaluate,
+  expectClose,
+  graphOf,
+  numbersOf,
+  type Run,
+  randomWeights,
+  weightedSum,
+  withGraph,
+} from './harness.js';
 import { drawInputs, type OperatorCase } from './operator-case.js';
 import { tfjsGradients } from './tfjs.js';
 
@@ -84,4 +94,24 @@ async function centralDifferences(
     derivatives.push((8 * near - far) / (12 * STEP));
   }
   return derivatives;
+}
+
+/** Fails where the output or the gradients of Σ weights · output differ from tfjs's by more than 1e-4. */
+export async function expectGradientsOfTfjs(
+  inputs: readonly TensorData[],
+  elbo: (...x: Tensor[]) => Tensor,
+  tfjs: (...x: tf.Tensor[]) => tf.Tensor,
+  weightSeed: number,
+): Promise<void> {
+  let weights: TensorData | undefined;
+  const [output, ...actual] = await evaluate(inputs, (...x) => {
+    const y = elbo(...x);
+    weights = randomWeights(y.shape as readonly number[], weightSeed);
+    return [y, ...gradients(weightedSum(y, weights), x)];
+  });
+  const expected = tfjsGradients(tfjs, inputs, weights as TensorData);
+  expectClose(numbersOf(output as TensorData), expected.output, 1e-4, 'output');
+  for (const [i, gradient] of expected.gradients.entries()) {
+    expectClose(numbersOf(actual[i] as TensorData), gradient, 1e-4, `gradient of input ${i}`);
+  }
 }

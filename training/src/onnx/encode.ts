@@ -97,10 +97,15 @@ function nodeProto(node: Node, context: Context): NodeProto {
   return {
     name: nameOf(node.outputs[0]),
     opType: node.operator,
-    input: node.inputs.map(nameOf),
+    input: writtenInputs(node).map(nameOf),
     output: writtenOutputs(node, context.used).map(nameOf),
     attribute: Object.entries(node.attributes).map(([name, attribute]) => attributeProto(name, attribute, context)),
   };
+}
+
+/** Without the last ones that are left out: ONNX Runtime's LayerNormalization reads a missing bias that is named ''. */
+function writtenInputs({ inputs }: Node): readonly (Tensor | undefined)[] {
+  return inputs.slice(0, inputs.findLastIndex((input) => input !== undefined) + 1);
 }
 
 /** Without optional outputs that nobody uses: ONNX Runtime has faster kernels where they are not asked for. */

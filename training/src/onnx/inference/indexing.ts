@@ -49,6 +49,7 @@ export const INDEXING: Record<string, Inference> = {
     const depth = constantInteger(call, 1);
     const values = call.input(2, 'float32', 'int64');
     if (values.shape.length !== 1 || values.shape[0] !== 2) call.refuse('values must be two: off and on');
+    if (indices.shape.length === 0) call.refuse('indices must have an axis');
     if (depth < 1) call.refuse('the number of classes must be 1 or more');
     if (call.int('axis', -1) !== -1) call.refuse('attribute axis must be -1');
     return [{ dtype: values.dtype, shape: [...indices.shape, depth] }];
