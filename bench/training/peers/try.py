@@ -1,4 +1,4 @@
-"""Runs peers side by side without Elbo: `.venv/bin/python try.py [--workload a] [--peers torch:eager,jax] ...`.
+"""Runs peers side by side without Elbo: `.venv/jax/bin/python try.py --workload c --peers torch:eager,jax`.
 
 Checks that all compute the same loss and gradients, then trains them in turns, each idle while another runs.
 """
@@ -11,7 +11,6 @@ import json
 import os
 import statistics
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -31,9 +30,10 @@ TOLERANCE = 1e-4
 class Peer:
     """A child process."""
 
-    def __init__(self, name: str, job: dict) -> None:
+    def __init__(self, name: str, job: dict, venvs: Path) -> None:
         self.name = name
-        command = [sys.executable, str(HERE / "peer.py"), *name.split(":")]
+        library = name.split(":")[0]
+        command = [str(venvs / library / "bin" / "python"), str(HERE / "peer.py"), *name.split(":")]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.ready = self.ask(job)
 
@@ -107,6 +107,7 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--total", type=int, default=4000)
     options.add_argument("--threads", type=int, default=2)
+    options.add_argument("--venvs", type=Path, default=HERE / ".venv", help="folder that setup.sh made")
     options.add_argument("--mnist", type=Path, help="folder of the IDX files, for a and b")
     given = options.parse_args()
 
@@ -121,7 +122,7 @@ def main() -> None:
         data |= {"validation": str(folder / "validation.u8"), "validation_count": len(validation)}
         job = {"workload": given.workload, "threads": given.threads, "data": data, "seed": 1}
         job |= {"total_steps": given.total, "learning_rate": 0.001, **SETTINGS[given.workload]}
-        peers = [Peer(name, job) for name in given.peers.split(",")]
+        peers = [Peer(name, job, given.venvs) for name in given.peers.split(",")]
         check(peers, job, folder)
 
         warm_up = {peer.name: peer.ask({"do": "train", "steps": given.steps}) for peer in peers}
