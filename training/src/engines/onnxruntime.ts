@@ -4,6 +4,7 @@ import type { Graph } from '../onnx/graph.js';
 import { simplify } from '../onnx/simplify.js';
 import { DATA_TYPES, type DataType, type TensorData, type TypedArray } from '../onnx/tensor.js';
 import type { ConvolutionForm, Engine, Feeds, Program } from './engine.js';
+import { EngineError } from './engine-error.js';
 
 // Read when the library is loaded, so before the import.
 process.env.ORT_DISABLE_TELEMETRY = '1';
@@ -14,10 +15,7 @@ type Session = Awaited<ReturnType<typeof InferenceSession.create>>;
 export const DEVICES = ['cpu', 'cuda', 'webgpu'] as const;
 export type Device = (typeof DEVICES)[number];
 
-/** An engine or a device that this machine does not have. */
-export class EngineError extends Error {
-  override readonly name = 'EngineError';
-}
+export { EngineError };
 
 /** ONNX Runtime. `run` blocks the thread it is called on until the graph is done. */
 export class OnnxRuntimeEngine implements Engine {

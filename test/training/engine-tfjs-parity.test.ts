@@ -1,0 +1,65 @@
+import type { Engine } from '@elbo/training/engines/engine';
+import { OnnxRuntimeEngine } from '@elbo/training/engines/onnxruntime';
+import { TfjsEngine } from '@elbo/training/engines/tfjs';
+import { type Progress, Trainer } from '@elbo/training/trainer/trainer';
+import type { Configuration } from '@elbo/training/vae/configuration';
+import { buildModel } from '@elbo/training/vae/model';
+import { vaeObjective } from '@elbo/training/vae/objective';
+import { describe, expect, test } from 'vitest';
+import { barsDataset, tinyConfiguration } from './support/bars.js';
+
+/** Steps that are compared; one epoch has as many. */
+const STEPS = 20;
+const BATCH_SIZE = 16;
+
+/** Every family of models, and the ways in which they are trained. */
+const CONFIGURATIONS: Readonly<Record<string, Partial<Configuration>>> = {
+  'a multilayer perceptron': {},
+  'a moving average of the weights': { weight_average_decay: 0.9 },
+};
+
+interface Trained {
+  readonly losses: number[];
+  readonly norms: number[];
+  readonly states: ReadonlyMap<string, Float32Array>;
+}
+
+/** The first epoch, with the same seed and so the same noise and minibatches on every engine. */
+async function trained(engine: Engine, configuration: Configuration): Promise<Trained> {
+  const { train } = barsDataset(STEPS * BATCH_SIZE, 1);
+  const model = buildModel(configuration, train.shape, { convolutions: engine.convolutions });
+  const trainer = await Trainer.create(engine, vaeObjective(model, configuration), configuration, train);
+  try {
+    const runs: Progress[] = [];
+    for await (const progress of trainer.runEpoch()) runs.push(progress);
+    return {
+      losses: runs.flatMap(({ values }) => [...values.loss]),
+      norms: runs.flatMap(({ values }) => [...values.gradient_norm]),
+      states: trainer.state.tensors,
+    };
+  } finally {
+    await trainer.release();
+  }
+}
+
+function relativeDifference(actual: number, expected: number): number {
+  return Math.abs(actual - expected) / Math.max(1e-3, Math.abs(expected));
+}
+
+describe.each(Object.entries(CONFIGURATIONS))('the first steps of %s', (_name, changes) => {
+  test('are the same by tfjs, which differentiates on its own, as by ONNX Runtime', async () => {
+    const configuration = tinyConfiguration({ batch_size: BATCH_SIZE, epochs: 1, ...changes });
+    const expected = await trained(new OnnxRuntimeEngine(1), configuration);
+    const actual = await trained(await TfjsEngine.create(), configuration);
+    expect(actual.losses).toHaveLength(STEPS);
+    for (const [i, loss] of expected.losses.entries()) {
+      expect(relativeDifference(actual.losses[i], loss), `loss of step ${i}`).toBeLessThan(1e-4);
+      expect(relativeDifference(actual.norms[i], expected.norms[i]), `gradient norm of step ${i}`).toBeLessThan(1e-3);
+    }
+    expect([...actual.states.keys()]).toEqual([...expected.states.keys()]);
+    for (const [name, values] of expected.states) {
+      const difference = Math.hypot(...values.map((value, i) => value - (actual.states.get(name)?.[i] ?? Number.NaN)));
+      expect(difference, name).toBeLessThanOrEqual(1e-3 * Math.hypot(...values) + 1e-6);
+    }
+  });
+});
