@@ -1,4 +1,5 @@
-import { EngineError, OnnxRuntimeEngine } from '@elbo/training/engines/onnxruntime';
+import { EngineError } from '@elbo/training/engines/engine-error';
+import { OnnxRuntimeEngine } from '@elbo/training/engines/onnxruntime';
 import { Graph } from '@elbo/training/onnx/graph';
 import { add } from '@elbo/training/onnx/ops';
 import { Trainer } from '@elbo/training/trainer/trainer';

@@ -12,10 +12,25 @@ import { barsDataset, tinyConfiguration } from './support/bars.js';
 const STEPS = 20;
 const BATCH_SIZE = 16;
 
+const { optimiser } = tinyConfiguration();
+const convolutions = (...channels: number[]) =>
+  channels.map((count) => ({ channels: count, kernel: 4, stride: 2, padding: 1 }));
+
 /** Every family of models, and the ways in which they are trained. */
 const CONFIGURATIONS: Readonly<Record<string, Partial<Configuration>>> = {
   'a multilayer perceptron': {},
   'a moving average of the weights': { weight_average_decay: 0.9 },
+  'convolutions, with dense layers': {
+    encoder: { convolutions: convolutions(3, 5), hidden: [6] },
+    decoder: { convolutions: convolutions(5, 3), hidden: [6] },
+    activation: 'silu',
+  },
+  'a Gaussian likelihood': { likelihood: 'gaussian' },
+  AdamW: { optimiser: { ...optimiser, kind: 'adamw', weight_decay: 0.1 } },
+  Adamax: { optimiser: { ...optimiser, kind: 'adamax' } },
+  'momentum and a short limit of the gradient': {
+    optimiser: { ...optimiser, kind: 'sgd', momentum: 0.9, learning_rate: 1e-3, gradient_norm_limit: 1 },
+  },
 };
 
 interface Trained {

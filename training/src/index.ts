@@ -3,8 +3,10 @@
 export { DataError } from './data/data-error.js';
 export { type Dataset, type Examples, inMemory } from './data/dataset.js';
 export { type DatasetOptions, datasetNames, loadDataset } from './data/datasets.js';
+export { createEngine, ENGINES, type EngineName, type EngineRequest } from './engines/create-engine.js';
 export type { Engine } from './engines/engine.js';
-export { type Device, EngineError, OnnxRuntimeEngine } from './engines/onnxruntime.js';
+export { EngineError } from './engines/engine-error.js';
+export { type Device, OnnxRuntimeEngine } from './engines/onnxruntime.js';
 export { type EvaluateOptions, evaluate, METRICS, type MetricName } from './evaluation/evaluate.js';
 export { readTrainedModel, type TrainedModel } from './evaluation/trained-model.js';
 export { ParityError } from './export/parity.js';

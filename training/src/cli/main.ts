@@ -1,7 +1,7 @@
 import { ModelStoreError } from '@elbo/models';
 import { Command, CommanderError } from 'commander';
 import { DataError } from '../data/data-error.js';
-import { EngineError } from '../engines/onnxruntime.js';
+import { EngineError } from '../engines/engine-error.js';
 import { ParityError } from '../export/parity.js';
 import { GraphError } from '../onnx/errors.js';
 import { CheckpointError } from '../trainer/checkpoint.js';

@@ -1,6 +1,7 @@
 import { Command, Option } from 'commander';
 import { loadDataset } from '../data/datasets.js';
 import { createEngine } from '../engines/create-engine.js';
+import { TfjsEngine } from '../engines/tfjs.js';
 import { CHECKPOINT_SECONDS, train } from '../train.js';
 import { loadPreset, override } from '../vae/configuration.js';
 import {
@@ -70,6 +71,8 @@ async function run(flags: TrainFlags): Promise<void> {
     ...flags.set,
   ]);
   const engine = await createEngine(flags);
+  if (engine instanceof TfjsEngine)
+    console.error(`engine: ${engine.backend}${engine.note === undefined ? '' : ` (${engine.note})`}`);
   const loading = phasedProgress(configuration.dataset);
   const dataset = await loadDataset(configuration.dataset, {
     dataDir: flags.dataDir,

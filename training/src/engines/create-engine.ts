@@ -1,8 +1,10 @@
 import type { Engine } from './engine.js';
+import { EngineError } from './engine-error.js';
 import { type Device, OnnxRuntimeEngine } from './onnxruntime.js';
+import { TfjsEngine } from './tfjs.js';
 
 /** Engines by the names that users know, the default first. */
-export const ENGINES = ['onnxruntime'] as const;
+export const ENGINES = ['onnxruntime', 'tfjs'] as const;
 export type EngineName = (typeof ENGINES)[number];
 
 export interface EngineRequest {
@@ -16,5 +18,10 @@ export async function createEngine({ engine, device, threads }: EngineRequest): 
   switch (engine) {
     case 'onnxruntime':
       return new OnnxRuntimeEngine(threads, device);
+    case 'tfjs':
+      if (device !== 'cpu') throw new EngineError(`device ${device} cannot be used: engine tfjs runs on the cpu alone`);
+      // TensorFlow reads it when it is loaded.
+      process.env.TF_NUM_INTRAOP_THREADS ??= String(threads);
+      return TfjsEngine.create();
   }
 }
