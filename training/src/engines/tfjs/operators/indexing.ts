@@ -92,6 +92,8 @@ function gatherOnHost(
 function flatPositions(tf: Tf, indices: TfTensor, shape: readonly number[], axis: number): TfTensor {
   const [, length, after] = aroundAxis(shape, axis);
   const [before, count] = aroundAxis(indices.shape, axis);
+  const wrong = numbersOf(indices).find((index) => !(index >= -length && index < length));
+  if (wrong !== undefined) throw new Error(`index ${wrong} is outside axis ${axis} of [${shape}]`);
   const starts = tf.mul(tf.range(0, before, 1, 'int32'), tf.scalar(length * after, 'int32'));
   const within = tf.range(0, after, 1, 'int32');
   const positions = tf.mul(

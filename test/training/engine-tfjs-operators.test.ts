@@ -1,0 +1,90 @@
+import { gradients } from '@elbo/training/autodiff/gradients';
+import type { Engine } from '@elbo/training/engines/engine';
+import { EngineError } from '@elbo/training/engines/engine-error';
+import { OnnxRuntimeEngine } from '@elbo/training/engines/onnxruntime';
+import { TfjsEngine } from '@elbo/training/engines/tfjs';
+import { GraphError } from '@elbo/training/onnx/errors';
+import { Graph } from '@elbo/training/onnx/graph';
+import { operatorNames } from '@elbo/training/onnx/inference';
+import type { TensorData } from '@elbo/training/onnx/tensor';
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { sampleOf } from './support/gradient-checks.js';
+import { expectClose, graphOf, numbersOf, weightedSum } from './support/harness.js';
+import { operatorCases } from './support/operator-cases.js';
+import { applyRandomCall, randomCall } from './support/random-calls.js';
+
+const TOLERANCE = 2e-5;
+const onnxruntime = new OnnxRuntimeEngine(1);
+const tfjs = await TfjsEngine.create();
+
+async function run(engine: Engine, graph: Graph, feeds: readonly TensorData[]): Promise<Record<string, TensorData>> {
+  const program = await engine.compile(graph);
+  try {
+    return await program.run(Object.fromEntries(graph.inputs.map(({ name }, i) => [name, feeds[i]])));
+  } finally {
+    await program.release();
+  }
+}
+
+interface Result {
+  readonly name: string;
+  readonly actual: TensorData;
+  readonly expected: TensorData;
+}
+
+/** The outputs of a graph by both engines. */
+async function byBoth(graph: Graph, feeds: readonly TensorData[]): Promise<Result[]> {
+  const expected = await run(onnxruntime, graph, feeds);
+  const actual = await run(tfjs, graph, feeds);
+  return graph.outputs.map(({ name }) => ({ name, actual: actual[name], expected: expected[name] }));
+}
+
+describe('every operator, and its gradient by tfjs, is as on ONNX Runtime by the rules', () => {
+  test.each(operatorCases.map((c) => [c.operator, c.name, c] as const))(
+    '%s: %s',
+    async (_operator, _name, operatorCase) => {
+      const { inputs, weights } = sampleOf(operatorCase, 41);
+      const shapes = inputs.map(({ shape }) => shape);
+      const graph = graphOf(shapes, (...x) => {
+        const output = operatorCase.elbo(...x);
+        return [output, ...gradients(weightedSum(output, weights), x)];
+      });
+      for (const { name, actual, expected } of await byBoth(graph, inputs)) {
+        expect([actual.dtype, actual.shape], name).toEqual([expected.dtype, expected.shape]);
+        expectClose(numbersOf(actual), numbersOf(expected), TOLERANCE, name);
+      }
+    },
+  );
+});
+
+describe('every operator gives what it gives on ONNX Runtime', () => {
+  test.each(operatorNames)('%s', async (operator) => {
+    await fc.assert(
+      fc.asyncProperty(randomCall(operator), async (call) => {
+        const graph = new Graph('random');
+        let feeds: TensorData[];
+        try {
+          const applied = applyRandomCall(graph, call);
+          graph.output(applied.output, 'y');
+          feeds = applied.feeds;
+        } catch (error) {
+          expect(error).toBeInstanceOf(GraphError);
+          return;
+        }
+        // Some calls fail when they run, such as indices beyond the end: then on both.
+        const results = await byBoth(graph, feeds).catch((error) => error as Error);
+        if (results instanceof Error) {
+          await expect(run(onnxruntime, graph, feeds)).rejects.toThrow();
+          await expect(run(tfjs, graph, feeds)).rejects.toThrow(EngineError);
+          return;
+        }
+        for (const { name, actual, expected } of results) {
+          expect([actual.dtype, actual.shape], name).toEqual([expected.dtype, expected.shape]);
+          expectClose(numbersOf(actual), numbersOf(expected), TOLERANCE, name);
+        }
+      }),
+      { numRuns: 40 },
+    );
+  });
+});
