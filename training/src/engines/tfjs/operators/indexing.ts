@@ -45,8 +45,10 @@ export function indexing(tf: Tf): Operators {
     OneHot(call) {
       const [depth] = call.numbers(1);
       const [off, on] = call.numbers(2);
-      const indices = fromStart(tf, call.tensor(0), depth);
-      return tf.oneHot(indices, depth, on, off, call.tensor(2).dtype === 'int32' ? 'int32' : 'float32');
+      const indices = tf.expandDims(fromStart(tf, call.tensor(0), depth), -1);
+      const dtype = call.tensor(2).dtype === 'int32' ? 'int32' : 'float32';
+      // tfjs's own oneHot refuses one class.
+      return tf.where(tf.equal(indices, tf.range(0, depth, 1, 'int32')), tf.scalar(on, dtype), tf.scalar(off, dtype));
     },
   };
 }
