@@ -294,12 +294,31 @@ describe('the WASM backend', () => {
     ];
     expectClose(numbersOf(byWasm.slope), numbersOf(byOther.slope), 1e-5, 'slope');
     expect(again).toEqual(byWasm);
+  });
 
+  test('says that it cannot train convolutions', async () => {
+    const wasm = await TfjsEngine.create({ backend: 'wasm' });
     const images = new Graph('convolution');
     const [image, kernel] = [images.input('x', 'float32', [1, 1, 4, 4]), images.input('w', 'float32', [1, 1, 2, 2])];
     images.output(gradients(ops.reduceSum(ops.conv(image, kernel)), [kernel])[0], 'slope');
     await expect(
       run(images, { x: randomWeights([1, 1, 4, 4], 1), w: randomWeights([1, 1, 2, 2], 2) }, wasm),
     ).rejects.toThrow(/Conv2DBackpropFilter/);
+  });
+
+  test('differentiates products by a rule that suits it', async () => {
+    const graph = new Graph('products');
+    const inputs = [
+      graph.input('a', 'float32', [3, 4]),
+      graph.input('b', 'float32', [2, 3]),
+      graph.input('c', 'float32', [5, 2, 4]),
+    ] as const;
+    const [a, b, c] = inputs;
+    const loss = ops.reduceSum(ops.square(ops.matmul(c, ops.gemm(a, b, undefined, { transA: true, transB: true }))));
+    for (const [i, slope] of gradients(loss, inputs).entries()) graph.output(slope, `slope${i}`);
+    const feeds = { a: randomWeights([3, 4], 1), b: randomWeights([2, 3], 2), c: randomWeights([5, 2, 4], 3) };
+    const wasm = await TfjsEngine.create({ backend: 'wasm', productGradient: 'rewritten' });
+    const [actual, expected] = [await run(graph, feeds, wasm), await run(graph, feeds, new OnnxRuntimeEngine(1))];
+    for (const { name } of graph.outputs) expectClose(numbersOf(actual[name]), numbersOf(expected[name]), 1e-5, name);
   });
 });
