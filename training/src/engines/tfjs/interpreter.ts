@@ -86,8 +86,10 @@ export class Interpreter {
       }
       const step = this.#stepFor(tensor, scope);
       const missing = step.reads.filter((read) => this.#find(read, scope) === undefined);
-      if (missing.length === 0) step.run();
-      else waiting.push(...missing);
+      waiting.push(...missing);
+      if (missing.length > 0) continue;
+      step.run();
+      this.#valueOf(tensor, scope);
     }
   }
 
