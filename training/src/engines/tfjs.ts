@@ -1,5 +1,6 @@
 import { availableParallelism } from 'node:os';
 import type { Graph } from '../onnx/graph.js';
+import { graphFromModel } from '../onnx/graph-from-model.js';
 import type { TensorData } from '../onnx/tensor.js';
 import type { ConvolutionForm, Engine, Feeds, Program } from './engine.js';
 import { EngineError } from './engine-error.js';
@@ -64,8 +65,8 @@ export class TfjsEngine implements Engine {
    * @throws {GraphError} where the bytes are no model that Elbo can read
    * @throws {EngineError} naming an operator that this engine does not have
    */
-  load(model: Uint8Array): Promise<Program> {
-    throw new Error(String(model));
+  async load(model: Uint8Array): Promise<Program> {
+    return this.compile(graphFromModel(model));
   }
 }
 

@@ -131,6 +131,7 @@ export class Graph {
   /**
    * Appends a node.
    * @param outputTypes given by operators that hold graphs; inferred from the inputs otherwise
+   * @param outputNames of the first outputs; made up for the others
    * @throws {GraphError} naming the operator and the shapes that do not fit
    */
   node(
@@ -138,6 +139,7 @@ export class Graph {
     inputs: readonly (Tensor | undefined)[],
     attributes: Attributes = {},
     outputTypes?: readonly TensorType[],
+    outputNames: readonly string[] = [],
   ): Tensor[] {
     for (const input of inputs) {
       if (input !== undefined && !this.sees(input)) {
@@ -145,8 +147,8 @@ export class Graph {
       }
     }
     const types = outputTypes ?? inferTypes(operator, inputs, attributes);
-    const outputs = types.map((type) => ({
-      name: this.#claim(this.uniqueName(operator)),
+    const outputs = types.map((type, i) => ({
+      name: this.#claim(outputNames[i] ?? this.uniqueName(operator)),
       ...type,
       graph: this,
     }));
@@ -210,6 +212,11 @@ export class Graph {
       name = `${prefix}_${this.#scope.counter++}`;
     } while (this.#scope.names.has(name) || this.#scope.reserved.has(name));
     return name;
+  }
+
+  /** Whether something in this graph, around it or inside its nodes has the name. */
+  isTaken(name: string): boolean {
+    return this.#scope.names.has(name);
   }
 
   #claim(name: string): string {

@@ -15,6 +15,8 @@ export interface Differentiation {
   readonly frontier: readonly Tensor[];
   /** What is computed on the way from the leaves to the loss. */
   readonly path: ReadonlySet<Tensor>;
+  /** Whether gradients are among that. */
+  readonly isNested: boolean;
 }
 
 /** How the outputs of a graph are computed. */
@@ -70,9 +72,10 @@ export class Dependencies {
     return reads;
   }
 
-  /** Everything that is computed or read to get the outputs of a graph, in the graphs inside its nodes too. */
-  neededFor(graph: Graph): ReadonlySet<Tensor> {
-    const needed = new Set<Tensor>();
+  /** What is computed or read to get the outputs of a graph, in the graphs inside its nodes too. */
+  neededFor(graph: Graph): { tensors: ReadonlySet<Tensor>; nodes: ReadonlySet<Node> } {
+    const tensors = new Set<Tensor>();
+    const nodes = new Set<Node>();
     const visit = (tensor: Tensor, viewpoint: Graph): Iterable<Tensor> => {
       const differentiation = this.differentiationOf(tensor, viewpoint);
       if (differentiation !== undefined) {
@@ -81,11 +84,12 @@ export class Dependencies {
       }
       const node = this.#producers.get(tensor);
       if (node === undefined) return [];
-      for (const inner of subgraphsOf(node)) walk(inner.outputs, needed, (next) => visit(next, inner));
+      nodes.add(node);
+      for (const inner of subgraphsOf(node)) walk(inner.outputs, tensors, (next) => visit(next, inner));
       return this.readBy(node);
     };
-    walk(graph.outputs, needed, (tensor) => visit(tensor, graph));
-    return needed;
+    walk(graph.outputs, tensors, (tensor) => visit(tensor, graph));
+    return { tensors, nodes };
   }
 
   #addProducers(graph: Graph): void {
@@ -178,6 +182,7 @@ export class Dependencies {
       inner: [...inner],
       frontier: [...frontier],
       path,
+      isNested: [...path].some((tensor) => this.differentiationOf(tensor, loss.graph) !== undefined),
     };
   }
 }

@@ -6,6 +6,7 @@ import { Dependencies, type Differentiation, subgraphOf, subgraphsOf } from './d
 import { Call, detached, type Operator } from './operators/call.js';
 import { operatorsOf } from './operators.js';
 import { Frame, Recording, type Scope } from './scope.js';
+import { orderTape } from './tape.js';
 import { isTensor, numbersOf, type Tf, toTensor, toTensorData, type Value } from './values.js';
 
 /** Their float32 results let no gradient through in Elbo's rules; tfjs would stop at some with an error. */
@@ -30,13 +31,11 @@ export class Interpreter {
     this.#tf = tf;
     this.#graph = graph;
     this.#dependencies = new Dependencies(graph);
-    this.#needed = this.#dependencies.neededFor(graph);
+    const { tensors, nodes } = this.#dependencies.neededFor(graph);
+    this.#needed = tensors;
     this.#operators = new Map(Object.entries(operatorsOf(tf)));
-    for (const tensor of this.#needed) {
-      const operator = this.#dependencies.producerOf(tensor)?.operator;
-      if (operator !== undefined && !this.#operators.has(operator) && !CONTROL_FLOW.has(operator)) {
-        throw new EngineError(`the tfjs engine does not have the operator ${operator}`);
-      }
+    for (const { operator } of nodes) {
+      if (!this.#operators.has(operator) && !CONTROL_FLOW.has(operator)) throw unknownOperator(operator);
     }
     this.#constants = new Map(
       [...this.#needed].flatMap((tensor) =>
@@ -87,8 +86,10 @@ export class Interpreter {
       }
       const step = this.#stepFor(tensor, scope);
       const missing = step.reads.filter((read) => this.#find(read, scope) === undefined);
-      if (missing.length === 0) step.run();
-      else waiting.push(...missing);
+      waiting.push(...missing);
+      if (missing.length > 0) continue;
+      step.run();
+      this.#valueOf(tensor, scope);
     }
   }
 
@@ -158,7 +159,7 @@ export class Interpreter {
         return this.#branch(node, scope);
     }
     const operator = this.#operators.get(node.operator);
-    if (operator === undefined) throw new EngineError(`the tfjs engine does not have the operator ${node.operator}`);
+    if (operator === undefined) throw unknownOperator(node.operator);
     const inputs = node.inputs.map((input) => (input === undefined ? undefined : this.#valueOf(input, scope)));
     try {
       const result = operator(new Call(this.#tf, node, inputs, (tensor) => this.#needed.has(tensor)));
@@ -231,7 +232,9 @@ export class Interpreter {
         const value = recording.values.get(tensor);
         if (value !== undefined && isTensor(value)) forward.set(tensor, tf.keep(tf.clone(value)));
       }
-      return tf.clone(toTensor(tf, this.#valueOf(record.loss, recording)));
+      const result = tf.clone(toTensor(tf, this.#valueOf(record.loss, recording)));
+      if (differentiation.isNested) orderTape(tf);
+      return result;
     };
     try {
       tf.tidy(() => {
@@ -309,6 +312,10 @@ function stacked(tf: Tf, values: TfTensor[], { dtype, shape }: Tensor): TfTensor
   if (values.length > 0) return tf.stack(values);
   const lengths = shape.map((length) => (typeof length === 'number' ? length : 0));
   return tf.zeros([0, ...lengths], dtype === 'float32' || dtype === 'bool' ? dtype : 'int32');
+}
+
+function unknownOperator(operator: string): EngineError {
+  return new EngineError(`the tfjs engine does not have the operator ${operator}`);
 }
 
 function engineError(what: string, error: unknown): EngineError {

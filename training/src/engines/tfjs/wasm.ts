@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module';
 import { dirname, sep } from 'node:path';
+import type { Tensor as TfTensor } from '@tensorflow/tfjs';
 import { EngineError } from '../engine-error.js';
 import type { Tf } from './values.js';
 
@@ -39,11 +40,18 @@ export function rewriteProductGradient(tf: Tf): void {
     inputsToSave: ['a', 'b'],
     gradFunc(dy, [a, b], attributes) {
       const { transposeA, transposeB } = attributes as unknown as { transposeA: boolean; transposeB: boolean };
-      if (Array.isArray(dy) || transposeA || transposeB) throw new Error('expected a product without transposition');
-      const turned = (x: typeof a) => tf.transpose(x, [...x.shape.keys()].slice(0, -2).concat(x.rank - 1, x.rank - 2));
+      if (Array.isArray(dy)) throw new Error('a matrix product has one gradient');
+      const turned = (x: TfTensor) => tf.transpose(x, [...x.shape.keys()].slice(0, -2).concat(x.rank - 1, x.rank - 2));
+      const [left, right] = [transposeA ? turned(a) : a, transposeB ? turned(b) : b];
       return {
-        a: () => turned(tf.matMul(b, turned(dy))),
-        b: () => tf.matMul(turned(a), dy),
+        a: () => {
+          const slope = tf.matMul(right, turned(dy));
+          return transposeA ? slope : turned(slope);
+        },
+        b: () => {
+          const slope = tf.matMul(turned(left), dy);
+          return transposeB ? turned(slope) : slope;
+        },
       };
     },
   });

@@ -22,8 +22,10 @@ export const uselessCopies: Rule = {
     if (x === undefined) return undefined;
     const isCopy =
       node.operator === 'Identity' ||
-      (['Flatten', 'Reshape', 'Expand', 'Slice', 'Pad', 'Squeeze', 'Unsqueeze'].includes(node.operator) &&
+      (['Flatten', 'Reshape', 'Expand', 'Pad', 'Squeeze', 'Unsqueeze'].includes(node.operator) &&
         sameShape(x.shape, output.shape)) ||
+      // With steps it may turn an axis round.
+      (node.operator === 'Slice' && node.inputs[4] === undefined && sameShape(x.shape, output.shape)) ||
       (node.operator === 'Concat' && node.inputs.length === 1) ||
       (node.operator === 'Transpose' && permutationOf(match)?.every((axis, i) => axis === i)) ||
       (node.operator === 'Cast' && x.dtype === output.dtype);

@@ -45,8 +45,10 @@ export function indexing(tf: Tf): Operators {
     OneHot(call) {
       const [depth] = call.numbers(1);
       const [off, on] = call.numbers(2);
-      const indices = fromStart(tf, call.tensor(0), depth);
-      return tf.oneHot(indices, depth, on, off, call.tensor(2).dtype === 'int32' ? 'int32' : 'float32');
+      const indices = tf.expandDims(fromStart(tf, call.tensor(0), depth), -1);
+      const dtype = call.tensor(2).dtype === 'int32' ? 'int32' : 'float32';
+      // tfjs's own oneHot refuses one class.
+      return tf.where(tf.equal(indices, tf.range(0, depth, 1, 'int32')), tf.scalar(on, dtype), tf.scalar(off, dtype));
     },
   };
 }
@@ -92,6 +94,8 @@ function gatherOnHost(
 function flatPositions(tf: Tf, indices: TfTensor, shape: readonly number[], axis: number): TfTensor {
   const [, length, after] = aroundAxis(shape, axis);
   const [before, count] = aroundAxis(indices.shape, axis);
+  const wrong = numbersOf(indices).find((index) => !(index >= -length && index < length));
+  if (wrong !== undefined) throw new Error(`index ${wrong} is outside axis ${axis} of [${shape}]`);
   const starts = tf.mul(tf.range(0, before, 1, 'int32'), tf.scalar(length * after, 'int32'));
   const within = tf.range(0, after, 1, 'int32');
   const positions = tf.mul(
@@ -106,21 +110,30 @@ function flatPositions(tf: Tf, indices: TfTensor, shape: readonly number[], axis
  * one scatters.
  */
 function gatherFlat(tf: Tf, x: TfTensor, positions: TfTensor): TfTensor {
-  const gather = tf.customGrad((input) => ({
-    value: tf.gather(tf.reshape(input as TfTensor, [-1]), positions),
-    gradFunc: (gradient) => scatterFlat(tf, gradient, positions, x.shape),
-  }));
-  return x.dtype === 'float32' ? gather(x) : tf.gather(tf.reshape(x, [-1]), positions);
+  const gathered = (input: TfTensor) => tf.gather(tf.reshape(input, [-1]), positions);
+  if (x.dtype !== 'float32') return gathered(x);
+  return linear(tf, x, positions, gathered, (gradient, kept) => scatterFlat(tf, gradient, kept, x.shape));
 }
 
 /** Zeros of a shape with every update added at its position; tfjs has no gradient for its own `scatterND`. */
 function scatterFlat(tf: Tf, updates: TfTensor, positions: TfTensor, shape: readonly number[]): TfTensor {
-  const scatter = tf.customGrad((input) => ({
-    value: tf.reshape(
-      tf.scatterND(tf.reshape(positions, [-1, 1]), tf.reshape(input as TfTensor, [-1]), [product(shape)]),
-      [...shape],
-    ),
-    gradFunc: (gradient) => gatherFlat(tf, gradient, positions),
-  }));
-  return scatter(updates);
+  const scattered = (input: TfTensor) => {
+    const [places, values] = [tf.reshape(positions, [-1, 1]), tf.reshape(input, [-1])];
+    return tf.reshape(tf.scatterND(places, values, [product(shape)]), [...shape]);
+  };
+  return linear(tf, updates, positions, scattered, (gradient, kept) => gatherFlat(tf, gradient, kept));
+}
+
+/** A function with a gradient of our own, for which the positions are kept. */
+function linear(
+  tf: Tf,
+  x: TfTensor,
+  positions: TfTensor,
+  forward: (x: TfTensor) => TfTensor,
+  backward: (gradient: TfTensor, positions: TfTensor) => TfTensor,
+): TfTensor {
+  return tf.customGrad((input, save) => {
+    (save as (tensors: TfTensor[]) => void)([positions]);
+    return { value: forward(input as TfTensor), gradFunc: (gradient, [kept]) => backward(gradient, kept) };
+  })(x);
 }

@@ -18,8 +18,17 @@ export function linear(tf: Tf): Operators {
 
 /** A vector is a row on the left and a column on the right; matrices come in batches that broadcast. */
 function matmul(tf: Tf, a: TfTensor, b: TfTensor): TfTensor {
-  if (a.shape.length === 1) return tf.squeeze(matmul(tf, tf.expandDims(a, 0), b), [-2]);
-  if (b.shape.length === 1) return tf.squeeze(matmul(tf, a, tf.expandDims(b, 1)), [-1]);
+  const isRow = a.shape.length === 1;
+  const isColumn = b.shape.length === 1;
+  if (isRow || isColumn) {
+    const whole = matmul(tf, isRow ? tf.expandDims(a, 0) : a, isColumn ? tf.expandDims(b, 1) : b);
+    const batch = whole.shape.slice(0, -2);
+    return tf.reshape(whole, [
+      ...batch,
+      ...(isRow ? [] : a.shape.slice(-2, -1)),
+      ...(isColumn ? [] : b.shape.slice(-1)),
+    ]);
+  }
   const [m, k] = a.shape.slice(-2);
   const n = b.shape.at(-1) ?? 1;
   if (b.shape.length === 2) {

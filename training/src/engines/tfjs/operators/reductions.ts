@@ -1,10 +1,13 @@
 import type { Tensor as TfTensor } from '@tensorflow/tfjs';
 import type { Tf } from '../values.js';
-import { type Call, fromFirst, type Operators } from './call.js';
+import { type Call, fromFirst, type Operators, onLastAxis } from './call.js';
 
 export function reductions(tf: Tf): Operators {
-  const reduction = (f: (x: TfTensor, axes: number[], keepdims: boolean) => TfTensor) => (call: Call) =>
-    f(call.tensor(0), call.numbers(1), call.int('keepdims', 1) === 1);
+  const reduction = (f: (x: TfTensor, axes: number[], keepdims: boolean) => TfTensor) => (call: Call) => {
+    const x = call.tensor(0);
+    const axes = call.numbers(1).map((axis) => fromFirst(axis, x.shape.length));
+    return f(x, axes, call.int('keepdims', 1) === 1);
+  };
   return {
     ReduceSum: reduction(tf.sum),
     ReduceMean: reduction(tf.mean),
@@ -22,7 +25,9 @@ export function reductions(tf: Tf): Operators {
     },
     CumSum(call) {
       const axis = fromFirst(call.numbers(1)[0], call.shape(0).length);
-      return tf.cumsum(call.tensor(0), axis, call.int('exclusive', 0) === 1, call.int('reverse', 0) === 1);
+      const [exclusive, reverse] = [call.int('exclusive', 0) === 1, call.int('reverse', 0) === 1];
+      // tfjs's gradient of a sum along another axis has the wrong shape.
+      return onLastAxis(tf, call.tensor(0), axis, (x) => tf.cumsum(x, x.shape.length - 1, exclusive, reverse));
     },
   };
 }
