@@ -1,5 +1,7 @@
+import { once } from 'node:events';
 import { appendFileSync, readdirSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
 import { DataError } from '@elbo/training/data/data-error';
 import { type Examples, inMemory, slice, subset } from '@elbo/training/data/dataset';
 import { openExamples } from '@elbo/training/data/example-reader';
@@ -107,6 +109,27 @@ describe('reading examples', () => {
       await reader.close();
     }
   });
+});
+
+test('a worker thread reads the examples that it is sent', async () => {
+  const module = import.meta.resolve('@elbo/training/data/example-reader');
+  const code = `
+    const { parentPort, workerData } = require('node:worker_threads');
+    import(workerData.module).then(async ({ openExamples }) => {
+      for (const examples of workerData.all) {
+        const reader = await openExamples(examples);
+        parentPort.postMessage(await reader.read([3, 0]));
+        await reader.close();
+      }
+    });`;
+  const all = bothPlaces(Float32Array.of(0, 1, 2, 3, 4), [1], temporaryDirectory()).map((examples) =>
+    subset(examples, [4, 3, 2, 1]),
+  );
+  const worker = new Worker(code, { eval: true, workerData: { module, all } });
+  const received: unknown[] = [];
+  worker.on('message', (values) => received.push(values));
+  await once(worker, 'exit');
+  expect(received).toEqual([Float32Array.of(1, 4), Float32Array.of(1, 4)]);
 });
 
 describe('a file that changed is refused', () => {

@@ -1,5 +1,5 @@
-import { spawn } from 'node:child_process';
-import { readdirSync, writeFileSync } from 'node:fs';
+import { execFileSync, spawn } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { DataError } from '@elbo/training/data/data-error';
@@ -13,6 +13,9 @@ const cli = fileURLToPath(new URL('../../training/bin/elbo.js', import.meta.url)
 /** What loading bombs and lies may take beside what was there before. */
 const MEMORY_LIMIT = 100 << 20;
 
+/** Where the system tells. */
+const openFiles = () => (existsSync('/proc/self/fd') ? readdirSync('/proc/self/fd').length : 0);
+
 describe('malformed files', () => {
   const files = malformedFiles(260, 1);
 
@@ -22,6 +25,7 @@ describe('malformed files', () => {
       const directory = temporaryDirectory();
       const cacheDir = join(directory, 'cache');
       const before = process.resourceUsage().maxRSS * 1024;
+      const openBefore = openFiles();
       for (const { fault, name, content } of files) {
         const path = join(directory, name);
         writeFileSync(path, content);
@@ -33,8 +37,25 @@ describe('malformed files', () => {
         expect(message.length, message).toBeLessThan(500);
       }
       expect(process.resourceUsage().maxRSS * 1024 - before).toBeLessThan(MEMORY_LIMIT);
+      expect(openFiles()).toBe(openBefore);
       // Rows that were in the making are gone.
       expect(readdirSync(directory).includes('cache') ? readdirSync(cacheDir) : []).toEqual([]);
+    },
+  );
+
+  test.skipIf(process.platform === 'win32')(
+    'pipes without a writer, directories and dead links do not hang',
+    async () => {
+      const directory = temporaryDirectory();
+      for (const extension of ['npy', 'npz', 'csv', 'idx', 'gz']) {
+        const path = join(directory, `pipe.${extension}`);
+        execFileSync('mkfifo', [path]);
+        await expect(loadDataset(path)).rejects.toThrow(`${path}: not a regular file; expected a`);
+        mkdirSync(join(directory, `folder.${extension}`));
+        await expect(loadDataset(join(directory, `folder.${extension}`))).rejects.toThrow('the folder holds no image');
+        symlinkSync('nowhere', join(directory, `link.${extension}`));
+        await expect(loadDataset(join(directory, `link.${extension}`))).rejects.toThrow(DataError);
+      }
     },
   );
 

@@ -252,9 +252,10 @@ async function loadMnistFiles(
   const file = async (stem: string): Promise<string> => {
     const path = await existing(folder, stem);
     if (path !== undefined) return path;
-    throw new DataError(
-      `${name}: neither ${stem}.gz nor ${stem} in ${folder}; name the directory that holds ${name}/ by --data-dir DIR${sources.has(name) ? `, or fetch the files by elbo fetch ${name}` : ''}`,
-    );
+    const advice = sources.has(name)
+      ? `name the directory that holds ${name}/ by --data-dir DIR, or run elbo fetch ${name}`
+      : 'expected the four files that MNIST is distributed as';
+    throw new DataError(`${name}: neither ${stem}.gz nor ${stem} in ${folder}; ${advice}`);
   };
   // All four are looked for before the first is read: a missing one shows at once.
   const [trainImages, trainLabels, testImages, testLabels] = [
