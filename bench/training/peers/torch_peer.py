@@ -65,7 +65,7 @@ class TorchPeer:
         indices = torch.from_numpy(batches)
         losses = []
         for batch, rate in zip(indices, rates.tolist()):
-            loss = self._loss(self._pixels[batch])
+            loss = self._loss(self._pixels.index_select(0, batch))
             self._adam.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self._weights, self._limit, foreach=True)
