@@ -1,8 +1,7 @@
-"""The peer in JAX: a compiled step, or a compiled scan over all steps of a turn."""
+"""The peer in JAX, compiled by XLA."""
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import jax
@@ -14,6 +13,7 @@ from workloads import (
     BETA1,
     BETA2,
     EPSILON,
+    KERNEL,
     LOG_VARIANCE_LIMIT,
     PADDING,
     STRIDE,
@@ -23,7 +23,9 @@ from workloads import (
     parameters,
 )
 
-VARIANTS = ("scan", "step")
+# A scan over the steps of a turn, a call a step, or a scan with XLA's own convolutions.
+VARIANTS = ("scan", "step", "native")
+LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 Weights = list[jax.Array]
 
@@ -45,6 +47,8 @@ class JaxPeer:
         self._parameters = parameters(job)
         if not job.is_mlp:
             self._sizes = map_sizes(job)
+        native = (native_convolution, native_transposed_convolution)
+        self._convolutions = native if variant == "native" else (convolution, transposed_convolution)
         self._pixels = jnp.asarray(pixels.reshape(job.count, -1) if job.is_mlp else pixels.transpose(0, 2, 3, 1))
         # XLA's own generator: JAX's default, Threefry, costs a CPU several times as much.
         key = jax.random.key(job.seed, impl="unsafe_rbg")
@@ -64,7 +68,7 @@ class JaxPeer:
         """Steps on the batches; their mean loss."""
         numbers = np.arange(steps_before + 1, steps_before + len(batches) + 1, dtype=np.float32)
         inputs = (batches.astype(np.int32), rates, numbers)
-        if self.variant == "scan":
+        if self.variant != "step":
             self._state, losses = self._scan(self._state, self._pixels, inputs)
         else:
             losses = []
@@ -134,41 +138,66 @@ class JaxPeer:
 
     def _convolutional(self, w: Weights, x: jax.Array, noise: jax.Array) -> tuple[jax.Array, ...]:
         """Mean and log-variance of the posterior, and logits."""
+        convolve, convolve_back = self._convolutions
         sizes = self._sizes
         layers = len(sizes) - 1
         signal = x
         for i in range(layers):
-            signal = jax.nn.relu(convolution(signal, w[2 * i]) + w[2 * i + 1])
+            signal = jax.nn.relu(convolve(signal, w[2 * i], w[2 * i + 1]))
         rest = w[2 * layers :]
         mean, log_variance, z = sample(signal.reshape(len(x), -1), rest[:4], noise)
         signal = jax.nn.relu(z @ rest[4] + rest[5]).reshape(signal.shape)
         for i in range(layers):
-            signal = transposed_convolution(signal, rest[6 + 2 * i], sizes[-2 - i]) + rest[7 + 2 * i]
+            signal = convolve_back(signal, rest[6 + 2 * i], rest[7 + 2 * i], sizes[-2 - i])
             if i < layers - 1:
                 signal = jax.nn.relu(signal)
         return mean, log_variance, signal
 
 
-convolution = partial(
-    lax.conv_general_dilated,
-    window_strides=(STRIDE, STRIDE),
-    padding=[(PADDING, PADDING)] * 2,
-    dimension_numbers=("NHWC", "HWIO", "NHWC"),
-)
+def native_convolution(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+    """XLA's convolution; the kernel is [rows, columns, inputs, outputs]."""
+    window, padding = (STRIDE, STRIDE), [(PADDING, PADDING)] * 2
+    return lax.conv_general_dilated(x, kernel, window, padding, dimension_numbers=LAYOUT) + bias
 
 
-def transposed_convolution(x: jax.Array, kernel: jax.Array, size: int) -> jax.Array:
-    """To maps of size x size; the kernel is [rows, columns, outputs, inputs]."""
-    before = kernel.shape[0] - 1 - PADDING
-    after = size - (STRIDE * (x.shape[1] - 1) + 1) - before + kernel.shape[0] - 1
-    return lax.conv_transpose(
-        x,
-        kernel,
-        (STRIDE, STRIDE),
-        [(before, after)] * 2,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        transpose_kernel=True,
-    )
+def native_transposed_convolution(x: jax.Array, kernel: jax.Array, bias: jax.Array, size: int) -> jax.Array:
+    """XLA's, to maps of size x size; the kernel is [rows, columns, outputs, inputs]."""
+    before = KERNEL - 1 - PADDING
+    after = size - STRIDE * (x.shape[1] - 1) - 1 - before + KERNEL - 1
+    padding, window = [(before, after)] * 2, (STRIDE, STRIDE)
+    return lax.conv_transpose(x, kernel, window, padding, dimension_numbers=LAYOUT, transpose_kernel=True) + bias
+
+
+def convolution(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+    """The same as one matrix product, whose gradients are products too: XLA has no fast kernel on a CPU for those of a
+    strided convolution. Blocks of 2 x 2 pixels become channels, which leaves a kernel of 2 x 2 blocks and stride 1."""
+    examples, size, _, channels = x.shape
+    out = (size + 2 * PADDING - KERNEL) // STRIDE + 1
+    end = STRIDE * (out + 1) - size - PADDING
+    x = lax.pad(x, 0.0, [(0, 0, 0), (PADDING, end, 0), (PADDING, end, 0), (0, 0, 0)])
+    x = x.reshape(examples, out + 1, 2, out + 1, 2, channels).transpose(0, 1, 3, 2, 4, 5)
+    x = x.reshape(examples, out + 1, out + 1, 4 * channels)
+    windows = jnp.concatenate([x[:, i : i + out, j : j + out] for i in (0, 1) for j in (0, 1)], axis=3)
+    return windows @ by_blocks(kernel) + bias
+
+
+def transposed_convolution(x: jax.Array, kernel: jax.Array, bias: jax.Array, size: int) -> jax.Array:
+    """The same as one matrix product, by the way back through the blocks."""
+    examples, out, _, _ = x.shape
+    channels = kernel.shape[2]
+    windows = jnp.split(x @ by_blocks(kernel).T, 4, axis=3)
+    corners = [(i, j) for i in (0, 1) for j in (0, 1)]
+    pads = [[(0, 0, 0), (i, 1 - i, 0), (j, 1 - j, 0), (0, 0, 0)] for i, j in corners]
+    x = sum(lax.pad(window, 0.0, pad) for window, pad in zip(windows, pads))
+    x = x.reshape(examples, out + 1, out + 1, 2, 2, channels).transpose(0, 1, 3, 2, 4, 5)
+    x = x.reshape(examples, 2 * (out + 1), 2 * (out + 1), channels)
+    return x[:, PADDING : PADDING + size, PADDING : PADDING + size] + bias
+
+
+def by_blocks(kernel: jax.Array) -> jax.Array:
+    """A kernel [4, 4, C, O] as a matrix [16 C, O] whose rows stand in the order of the windows' blocks."""
+    *_, inputs, outputs = kernel.shape
+    return kernel.reshape(2, 2, 2, 2, inputs, outputs).transpose(0, 2, 1, 3, 4, 5).reshape(16 * inputs, outputs)
 
 
 def sample(features: jax.Array, heads: Weights, noise: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:

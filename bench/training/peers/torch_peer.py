@@ -23,7 +23,7 @@ VARIANTS = ("eager", "compile")
 
 def create(job: Job, variant: str | None, pixels: np.ndarray) -> TorchPeer:
     """The peer; the faster variant where none is named."""
-    return TorchPeer(job, variant or "eager", pixels)
+    return TorchPeer(job, variant or "compile", pixels)
 
 
 class TorchPeer:
@@ -47,9 +47,8 @@ class TorchPeer:
             for weight in self._weights:
                 if weight.dim() == 4:
                     weight.data = weight.data.to(memory_format=torch.channels_last)
-        self._adam = torch.optim.Adam(
-            self._weights, lr=job.learning_rate, betas=(BETA1, BETA2), eps=EPSILON, fused=True
-        )
+        betas = (BETA1, BETA2)
+        self._adam = torch.optim.Adam(self._weights, lr=job.learning_rate, betas=betas, eps=EPSILON, fused=True)
         self._loss = self._batch_loss
         if variant == "compile":
             self._loss = torch.compile(self._batch_loss, dynamic=False)
@@ -65,7 +64,7 @@ class TorchPeer:
         indices = torch.from_numpy(batches)
         losses = []
         for batch, rate in zip(indices, rates.tolist()):
-            loss = self._loss(self._pixels[batch])
+            loss = self._loss(self._pixels.index_select(0, batch))
             self._adam.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self._weights, self._limit, foreach=True)
