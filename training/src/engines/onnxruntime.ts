@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { encodeModel } from '../onnx/encode.js';
 import type { Graph } from '../onnx/graph.js';
+import { simplify } from '../onnx/simplify.js';
 import { DATA_TYPES, type DataType, type TensorData, type TypedArray } from '../onnx/tensor.js';
 import type { Engine, Feeds, Program } from './engine.js';
 
@@ -24,7 +25,7 @@ export class OnnxRuntimeEngine implements Engine {
   }
 
   compile(graph: Graph): Promise<Program> {
-    return this.load(encodeModel(graph));
+    return this.load(encodeModel(simplify(graph).graph));
   }
 
   async load(model: Uint8Array): Promise<Program> {
