@@ -23,18 +23,12 @@ interface Subject {
   readonly shape: readonly number[];
 }
 
-/** Milliseconds a step; processor time says more on a busy machine, with one thread above all: threads wait busily. */
-interface Turn {
-  readonly wall: number;
-  readonly processor: number;
-}
-
 const { rounds, threads } = readArguments();
 const engine = new OnnxRuntimeEngine(threads);
 
 const table = [
-  '| model | nodes before | after | simplified in, ms | ms a step before | after | processor ms a step before | after | saved of these |',
-  '|---|---|---|---|---|---|---|---|---|',
+  '| model | nodes before | after | simplified in, ms | ms a step before | after | saved, median of the pairs |',
+  '|---|---|---|---|---|---|---|',
 ];
 const details: string[] = [];
 for (const subject of subjects()) {
@@ -50,16 +44,14 @@ for (const subject of subjects()) {
   const { report } = simplify(graph);
   const milliseconds = performance.now() - start;
   const { before, after } = await measure(subject);
-  const saved = before.map(({ processor }, i) => 1 - after[i].processor / processor);
+  const saved = before.map((time, i) => 1 - after[i] / time);
   const cells = [
     name,
     report.nodesBefore,
     report.nodesAfter,
     milliseconds.toFixed(0),
-    spread(before.map(({ wall }) => wall)),
-    spread(after.map(({ wall }) => wall)),
-    spread(before.map(({ processor }) => processor)),
-    spread(after.map(({ processor }) => processor)),
+    spread(before),
+    spread(after),
     `${(100 * median(saved)).toFixed(0)} %`,
   ];
   table.push(`| ${cells.join(' | ')} |`);
@@ -67,9 +59,7 @@ for (const subject of subjects()) {
   details.push(`${name}: ${counts.join(', ')}.`);
 }
 console.log([...table, '', ...details].join('\n'));
-console.log(
-  `\n${threads} threads, ${rounds} pairs of runs of 50 steps; median (min–max). What is saved is the median over the pairs.`,
-);
+console.log(`\n${threads} threads, ${rounds} pairs of runs of up to 50 steps; median (min–max).`);
 
 function objectiveOf({ configuration, shape }: Subject): Objective {
   return vaeObjective(buildModel(configuration, shape, { convolutions: engine.convolutions }), configuration);

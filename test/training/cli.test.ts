@@ -102,7 +102,7 @@ describe('elbo', () => {
     [[], /Usage: elbo/],
     [['bogus'], /unknown command 'bogus'/],
     [['train'], /required option '--preset <name>' not specified/],
-    [['train', '--preset', 'nope'], /preset "nope" is not known; there are: mnist-mlp, shapes-mlp/],
+    [['train', '--preset', 'nope'], /preset "nope" is not known; there are: images-conv, mnist-conv, mnist-mlp/],
     [
       ['train', '--preset', 'shapes-mlp', '--epochs', '0'],
       /'--epochs <n>' argument '0' is invalid. expected a whole number from 1/,
@@ -120,7 +120,7 @@ describe('elbo', () => {
     ],
     [['train', '--preset', 'shapes-mlp', '--name', 'A B'], /name must match pattern/],
     [['train', '--preset', 'mnist-mlp', '--data-dir', '/nowhere'], /train-images-idx3-ubyte.gz/],
-    [['train', '--preset', 'shapes-mlp', '--engine', 'abacus'], /Allowed choices are onnxruntime/],
+    [['train', '--preset', 'shapes-mlp', '--engine', 'abacus'], /Allowed choices are onnxruntime, tfjs/],
     [['evaluate', '/nowhere'], /no such model version/],
     [['evaluate', '/nowhere', '--metrics', 'elbo,beauty'], /expected some of elbo, nll, active-units/],
     [['evaluate', 'models/mnist/1', '--dataset', 'shapes'], /shapes has images of 1x32x32; mnist takes 1x28x28/],
