@@ -12,11 +12,12 @@ export interface Contender {
 
 const contenderProcess = fileURLToPath(new URL('./elbo-contender.js', import.meta.url));
 const peers = fileURLToPath(new URL('../../training/peers/', import.meta.url));
-const python = `${peers}.venv/bin/python`;
+/** Each library has an environment of its own: TensorFlow imports JAX where it finds it. */
+const python = (library: string) => `${peers}.venv/${library}/bin/python`;
 
 const elbo = (engine: string): Contender['command'] => [process.execPath, contenderProcess, engine];
 const peer = (library: string, variant?: string): Contender['command'] => [
-  python,
+  python(library),
   `${peers}peer.py`,
   library,
   ...(variant === undefined ? [] : [variant]),
@@ -36,7 +37,7 @@ export const CONTENDERS: readonly Contender[] = [
 
 /** Why a contender cannot take part here, if so. */
 export async function absence({ name, command: [program] }: Contender): Promise<string | undefined> {
-  if (program === python && !existsSync(python)) return 'not installed: run bench/training/peers/setup.sh';
+  if (program.endsWith('python') && !existsSync(program)) return 'not installed: run bench/training/peers/setup.sh';
   if (name === 'tfjs-node') {
     const { loadTfjs } = await import('@elbo/training/engines/load-tfjs');
     const { backend, note } = await loadTfjs();

@@ -14,6 +14,7 @@ import { type Progress, Trainer } from '@elbo/training/trainer/trainer';
 import { binarises } from '@elbo/training/vae/configuration';
 import { buildModel, type Model } from '@elbo/training/vae/model';
 import { type Objective, vaeObjective } from '@elbo/training/vae/objective';
+import { fromOnnxOrder } from './kernel-order.js';
 import type { Check, Command, Evaluation, Job, Ready, Turn } from './protocol.js';
 import { WORKLOADS } from './workloads.js';
 
@@ -43,7 +44,11 @@ const evaluator = await ElboEvaluator.create(engine, model, {
 const runs = (async function* (): AsyncGenerator<Progress, never> {
   for (;;) yield* trainer.runEpoch();
 })();
-say({ ready: true, library: engine.name, variant: engine.device } satisfies Ready);
+say({
+  ready: true,
+  library: engine.name,
+  variant: engine instanceof TfjsEngine ? engine.backend : engine.device,
+} satisfies Ready);
 
 for (let command = await read(); command.do !== 'quit'; command = await read()) {
   switch (command.do) {
@@ -72,7 +77,7 @@ async function createEngine(name: string): Promise<Engine> {
     case 'tfjs':
       return TfjsEngine.create();
     case 'tfjs-wasm':
-      return TfjsEngine.create({ backend: 'wasm' });
+      return TfjsEngine.create({ backend: 'wasm', productGradient: 'rewritten' });
     default:
       throw new Error(`engine is ${name}; expected onnxruntime, tfjs or tfjs-wasm`);
   }
@@ -122,7 +127,7 @@ async function check(
   let at = 0;
   for (const parameter of parameters) {
     const size = elementCount(parameter.shape);
-    feeds[parameter.name] = float32(weights.subarray(at, at + size), parameter.shape);
+    feeds[parameter.name] = float32(fromOnnxOrder(weights.subarray(at, at + size), parameter.shape), parameter.shape);
     at += size;
   }
   const outputs = await program.run(feeds);

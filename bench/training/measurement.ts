@@ -7,6 +7,7 @@ import { binarises } from '@elbo/training/vae/configuration';
 import { buildModel } from '@elbo/training/vae/model';
 import { ContenderProcess } from './contender-process.js';
 import type { Contender } from './contenders.js';
+import { toOnnxOrder } from './kernel-order.js';
 import type { Check, Job, Ready, Turn } from './protocol.js';
 import type { Workload, WorkloadData } from './workloads.js';
 
@@ -124,7 +125,7 @@ async function writeCheckFiles(
   const examples = inMemory(await readFile(data.train), shape);
   const random = new RandomSource(seed);
   const model = buildModel(configuration, shape, { moments: await meanPerFeature(take(examples, 1000)) });
-  const weights = model.parameters.map((parameter) => parameter.initialise(random));
+  const weights = model.parameters.map(({ shape, initialise }) => toOnnxOrder(initialise(random), shape));
   const { data: pixels } = await firstInputs(examples, rows);
   const x = Float32Array.from(pixels as Float32Array, (pixel) =>
     binarises(configuration, 'uint8') ? Math.round(pixel) : pixel,
