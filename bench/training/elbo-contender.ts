@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import { gradients } from '@elbo/training/autodiff/gradients';
-import { inMemory, meanPerFeature } from '@elbo/training/data/dataset';
+import { type Examples, meanPerFeature } from '@elbo/training/data/dataset';
 import type { Engine } from '@elbo/training/engines/engine';
 import { OnnxRuntimeEngine } from '@elbo/training/engines/onnxruntime';
 import { TfjsEngine } from '@elbo/training/engines/tfjs';
@@ -29,7 +29,14 @@ const { configuration: preset, shape } = WORKLOADS[job.workload];
 const stepsPerEpoch = Math.floor(job.data.count / job.batch_size);
 const configuration = { ...preset, seed: job.seed, epochs: Math.ceil(job.total_steps / stepsPerEpoch) };
 const engine = await createEngine(process.argv[2]);
-const train = inMemory(await readFile(job.data.train), shape);
+// Read from their files as training goes, as large data sets are.
+const inFile = (path: string, count: number): Examples => ({
+  count,
+  shape,
+  dtype: 'uint8',
+  storage: { kind: 'file', path, offset: 0 },
+});
+const train = inFile(job.data.train, job.data.count);
 const model = buildModel(configuration, shape, {
   moments: await meanPerFeature(train),
   convolutions: engine.convolutions,
@@ -37,7 +44,7 @@ const model = buildModel(configuration, shape, {
 const objective = vaeObjective(model, configuration);
 const trainer = await Trainer.create(engine, objective, configuration, train);
 const evaluator = await ElboEvaluator.create(engine, model, {
-  examples: inMemory(await readFile(job.data.validation), shape),
+  examples: inFile(job.data.validation, job.data.validation_count),
   seed: job.seed,
   binarise: binarises(configuration, train.dtype),
 });

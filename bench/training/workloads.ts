@@ -57,7 +57,7 @@ export const WORKLOADS: Readonly<Record<string, Workload>> = {
   b: {
     title: 'convolutional VAE 28 x 28 (32-64-128 channels, 4 x 4, stride 2), z = 32, on binarised MNIST, batch 128',
     shape: [1, 28, 28],
-    target: 105,
+    target: 110,
     configuration: parseConfiguration({
       ...SHARED,
       dataset: 'mnist',
@@ -71,7 +71,7 @@ export const WORKLOADS: Readonly<Record<string, Workload>> = {
   c: {
     title: 'convolutional VAE 64 x 64 x 3 (32-64-128-256 channels, 4 x 4, stride 2), z = 64, on drawn scenes, batch 64',
     shape: [3, 64, 64],
-    target: 7200,
+    target: 8000,
     configuration: parseConfiguration({
       ...SHARED,
       dataset: 'scenes',

@@ -58,6 +58,8 @@ export class OnnxRuntimeEngine implements Engine {
       intraOpNumThreads: this.threads,
       interOpNumThreads: 1,
       executionMode: 'sequential',
+      // Planned offsets save no time in a training loop, and take a quarter more memory (bench/training/CONVOLUTIONS.md).
+      enableMemPattern: false,
       graphOptimizationLevel: 'all',
       logSeverityLevel: 3,
     });
