@@ -2,7 +2,7 @@
 
 export { DataError } from './data/data-error.js';
 export { type Dataset, type Examples, inMemory } from './data/dataset.js';
-export { type DatasetOptions, datasetNames, loadDataset } from './data/datasets.js';
+export { type DatasetOptions, datasetNames, datasetOf, loadDataset } from './data/datasets.js';
 export { createEngine, ENGINES, type EngineName, type EngineRequest } from './engines/create-engine.js';
 export type { Engine } from './engines/engine.js';
 export { EngineError } from './engines/engine-error.js';

@@ -47,6 +47,12 @@ interface Source {
 const SHAPES_TRAIN = 10_000;
 const SHAPES_TEST = 2_000;
 
+/**
+ * What a table's model accepts: far more than it was trained on, since an anomaly may lie there, and few enough that the
+ * square of a standardised value is still a float32.
+ */
+const LARGEST_IN_TABLE = 1e12;
+
 /** Share of the examples that becomes the test part of a file that has none. */
 const TEST_FRACTION = 0.1;
 
@@ -77,8 +83,8 @@ export const PATH_DESCRIPTION =
  * Reads or generates a data set.
  *
  * A path without a test part of its own is split: the last tenth (at least one) of the examples, shuffled by the seed,
- * becomes the test part. Bytes become images with values in [0, 1]; float32 images must lie there already; vectors take
- * the smallest and the largest training value as their range.
+ * becomes the test part. Bytes become images with values in [0, 1]; float32 images must lie there already; vectors may
+ * have any units.
  * @param nameOrPath a known name, else a path, looked for here and then in `dataDir`
  * @throws {DataError} where there is no such data set, `limit` is not a positive integer, or a file is missing or malformed
  */
@@ -107,6 +113,26 @@ export async function loadDataset(nameOrPath: string, options: DatasetOptions = 
   };
 }
 
+/**
+ * A data set of examples that a program holds or has on disk.
+ * @param name for checkpoints and manifests
+ * @throws {DataError} where numbers are not finite, or are not what `loadDataset` takes either
+ */
+export async function datasetOf(
+  name: string,
+  { train, test }: { readonly train: Examples; readonly test: Examples },
+  options: Pick<DatasetOptions, 'cacheDir'> = {},
+): Promise<Dataset> {
+  if (train.shape.join() !== test.shape.join() || train.dtype !== test.dtype) {
+    throw new DataError(
+      `${name}: the test part is ${test.dtype} [${test.shape.join(', ')}]; expected ${train.dtype} [${train.shape.join(', ')}] as the training part`,
+    );
+  }
+  const store = new RowStore(options);
+  const [ofTrain, ofTest] = [await survey(train, store), await survey(test, store)];
+  return { name, input: inputOf(name, train, [ofTrain, ofTest]), train, test, sha256: ofTrain.sha256 };
+}
+
 function splitTest(name: string, { train: all, description }: Parts, seed: number): Parts & { test: Examples } {
   const { count } = all;
   if (count < 2)
@@ -129,7 +155,10 @@ function inputOf(
   const [{ low, high }] = surveys;
   if (shape.length === 1) {
     if (!(low < high)) throw new DataError(`${name}: every training value is ${low}; expected values that differ`);
-    return { kind: 'vector', shape: [shape[0]], value_range: [low, high] };
+    if (Math.max(-low, high) > LARGEST_IN_TABLE) {
+      throw new DataError(`${name}: values are from ${low} to ${high}; expected them within ±${LARGEST_IN_TABLE}`);
+    }
+    return { kind: 'vector', shape: [shape[0]], value_range: [-LARGEST_IN_TABLE, LARGEST_IN_TABLE] };
   }
   const [channels, height, width] = shape;
   if (dtype === 'float32') {
