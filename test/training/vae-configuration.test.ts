@@ -93,6 +93,64 @@ describe('schedules', () => {
     expect(learningRateFactor(configuration, 0, 1)).toBe(1);
   });
 
+  test('the step schedule falls by its factor after each milestone', () => {
+    const configuration = override(preset, [
+      'learning_rate_schedule.kind=step',
+      'learning_rate_schedule.milestones=[0.5,0.75]',
+      'learning_rate_schedule.factor=0.1',
+    ]);
+    for (const [step, factor] of [
+      [0, 1],
+      [499, 1],
+      [500, 0.1],
+      [749, 0.1],
+      [750, 0.01],
+      [999, 0.01],
+    ]) {
+      expect(learningRateFactor(configuration, step, 1000), `step ${step}`).toBeCloseTo(factor, 12);
+    }
+  });
+
+  test('a warm-up rises in a straight line, from a first step that moves', () => {
+    const configuration = override(preset, [
+      'learning_rate_schedule.kind=constant',
+      'learning_rate_schedule.warm_up_fraction=0.1',
+    ]);
+    for (const [step, factor] of [
+      [0, 0.01],
+      [49, 0.5],
+      [99, 1],
+      [999, 1],
+    ]) {
+      expect(learningRateFactor(configuration, step, 1000), `step ${step}`).toBeCloseTo(factor, 12);
+    }
+  });
+
+  test.each([
+    [['optimiser.momentum=0.9'], /^optimiser.momentum is 0.9; expected 0, since adam has moments of its own/],
+    [
+      ['optimiser.weight_decay=0.1'],
+      /^optimiser.weight_decay is 0.1; expected 0 for adam, or optimiser.kind adamw or sgd/,
+    ],
+    [
+      ['learning_rate_schedule.kind=step'],
+      /^learning_rate_schedule.milestones has 0 entries; expected at least one for step/,
+    ],
+    [
+      ['learning_rate_schedule.milestones=[0.5]'],
+      /^learning_rate_schedule.milestones has 1 entries; expected none for cosine/,
+    ],
+    [['encoder.hidden=[]'], /^encoder has neither convolutions nor hidden layers/],
+  ])('%j: fields that do not suit each other are refused', (assignments, message) => {
+    expect(() => override(preset, assignments)).toThrow(message);
+  });
+
+  test('configurations of older models, without the newer fields, are completed', () => {
+    const { binarisation: _, weight_average_decay: __, ...older } = preset;
+    const { convolutions: ___, ...encoder } = preset.encoder;
+    expect(parseConfiguration({ ...older, encoder })).toEqual(preset);
+  });
+
   test('the constant schedule is constant', () => {
     const configuration = override(preset, ['learning_rate_schedule.kind=constant']);
     for (const step of [0, 17, 999]) expect(learningRateFactor(configuration, step, 1000)).toBe(1);
