@@ -6,7 +6,8 @@ import { TfjsEngine } from '@elbo/training/engines/tfjs';
 import { GraphError } from '@elbo/training/onnx/errors';
 import { Graph } from '@elbo/training/onnx/graph';
 import { operatorNames } from '@elbo/training/onnx/inference';
-import type { TensorData } from '@elbo/training/onnx/tensor';
+import { add, cast, expandLike, oneHot, where } from '@elbo/training/onnx/ops';
+import { float32, type Tensor, type TensorData } from '@elbo/training/onnx/tensor';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { sampleOf } from './support/gradient-checks.js';
@@ -47,6 +48,22 @@ describe('every operator, and its gradient by tfjs, is as on ONNX Runtime by the
       expectAlike(await run(tfjs, graph, inputs), await run(onnxruntime, graph, inputs));
     },
   );
+});
+
+const emptyCases: Record<string, (empty: Tensor) => Tensor> = {
+  OneHot: (empty) => oneHot(cast(empty, 'int64'), 1),
+  Expand: (empty) => expandLike(empty.graph.constant(float32([7], [1])), empty),
+  'Expand of integers': (empty) => expandLike(cast(empty.graph.constant(float32([7], [1])), 'int32'), empty),
+  Where: (empty) => where(empty.graph.constant({ dtype: 'bool', shape: [1], data: new Uint8Array([1]) }), empty, 7),
+  Add: (empty) => add(empty, empty.graph.constant(float32([7], [1]))),
+};
+
+describe('tensors without elements stay so', () => {
+  test.each(Object.entries(emptyCases))('%s', async (_name, build) => {
+    const graph = graphOf([[0]], (empty) => [build(empty)]);
+    const feeds = [float32([], [0])];
+    expectAlike(await run(tfjs, graph, feeds), await run(onnxruntime, graph, feeds));
+  });
 });
 
 describe('every operator gives what it gives on ONNX Runtime', () => {

@@ -99,7 +99,9 @@ export function product(shape: readonly number[]): number {
  */
 export function expand(tf: Tf, x: TfTensor, shape: readonly number[]): TfTensor {
   if (x.shape.length === shape.length && x.shape.every((length, axis) => length === shape[axis])) return x;
-  return x.dtype === 'float32' ? tf.mul(x, tf.ones([...shape])) : tf.broadcastTo(x, [...shape]);
+  if (x.dtype === 'float32') return tf.mul(x, tf.ones([...shape]));
+  // tfjs's broadcastTo leaves a length of 1 where 0 is asked for.
+  return shape.includes(0) ? tf.zeros([...shape], x.dtype) : tf.broadcastTo(x, [...shape]);
 }
 
 export function broadcastShape(tf: Tf, shapes: readonly (readonly number[])[]): number[] {

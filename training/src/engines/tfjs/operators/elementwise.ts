@@ -58,7 +58,7 @@ export function elementwise(tf: Tf): Operators {
     Where(call) {
       const [condition, a, b] = call.tensors();
       const shape = broadcastShape(tf, [condition.shape, a.shape, b.shape]);
-      return tf.where(tf.broadcastTo(condition, shape), expand(tf, a, shape), expand(tf, b, shape));
+      return tf.where(expand(tf, condition, shape), expand(tf, a, shape), expand(tf, b, shape));
     },
     Clip(call) {
       const bound = (index: number, absent: number) => (call.has(index) ? call.numbers(index)[0] : absent);

@@ -1,7 +1,7 @@
 import type { Tensor as TfTensor } from '@tensorflow/tfjs';
 import { DATA_TYPES, type TensorData, type TypedArray } from '../../../onnx/tensor.js';
 import { isTensor, numbersOf, type Tf, toTensor, type Value } from '../values.js';
-import { aroundAxis, detached, fromFirst, type Operators, onLastAxis, product } from './call.js';
+import { aroundAxis, detached, expand, fromFirst, type Operators, onLastAxis, product } from './call.js';
 
 export function indexing(tf: Tf): Operators {
   return {
@@ -48,7 +48,9 @@ export function indexing(tf: Tf): Operators {
       const indices = tf.expandDims(fromStart(tf, call.tensor(0), depth), -1);
       const dtype = call.tensor(2).dtype === 'int32' ? 'int32' : 'float32';
       // tfjs's own oneHot refuses one class.
-      return tf.where(tf.equal(indices, tf.range(0, depth, 1, 'int32')), tf.scalar(on, dtype), tf.scalar(off, dtype));
+      const hot = tf.equal(indices, tf.range(0, depth, 1, 'int32'));
+      const all = (value: number) => expand(tf, tf.scalar(value, dtype), hot.shape);
+      return tf.where(hot, all(on), all(off));
     },
   };
 }
