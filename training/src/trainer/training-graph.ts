@@ -177,7 +177,10 @@ function scaled(examples: Tensor): Tensor {
 }
 
 function globalNorm(all: readonly Tensor[]): Tensor {
-  return sqrt(all.map((gradient) => reduceSumSquare(gradient)).reduce((sum, part) => add(sum, part)));
+  // From the last layer to the first, as backpropagation meets them: ONNX Runtime, which orders nodes by a depth-first
+  // search from the results, then finishes with a layer, and frees what it kept for it, before it goes on.
+  const squares = all.toReversed().map((gradient) => reduceSumSquare(gradient));
+  return sqrt(squares.reduce((sum, part) => add(sum, part)));
 }
 
 function mapValues<A, B>(record: Readonly<Record<string, A>>, f: (value: A, key: string) => B): Record<string, B> {
