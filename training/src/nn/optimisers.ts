@@ -1,4 +1,3 @@
-import type { Operand } from '../onnx/ops.js';
 import { abs, add, div, max, mul, pow, sqrt, square, sub } from '../onnx/ops.js';
 import type { Tensor } from '../onnx/tensor.js';
 
@@ -19,8 +18,11 @@ export interface OptimiserState {
   readonly sums: readonly Tensor[];
 }
 
-/** From a state and the gradient of its parameter to the next state. */
-export type Update = (state: OptimiserState, gradient: Tensor) => OptimiserState;
+/**
+ * From a state and the gradient of its parameter to the next state.
+ * @param decays whether the optimiser's weight decay applies, as it does to matrices and kernels
+ */
+export type Update = (state: OptimiserState, gradient: Tensor, decays: boolean) => OptimiserState;
 
 export interface Optimiser {
   /** Names of the sums, which start at 0. */
@@ -60,11 +62,11 @@ function adam({ beta1, beta2, epsilon }: OptimiserOptions, weightDecay: number):
       const secondScale = sqrt(div(1 - beta2, sub(1, pow(beta2, step))));
       const rate = div(mul(learningRate, firstScale), secondScale);
       const offset = div(epsilon, secondScale);
-      return ({ parameter, sums: [gradientSum, squareSum] }, gradient) => {
+      return ({ parameter, sums: [gradientSum, squareSum] }, gradient, decays) => {
         const nextGradientSum = add(mul(gradientSum, beta1), gradient);
         const nextSquareSum = add(mul(squareSum, beta2), square(gradient));
         const change = mul(div(nextGradientSum, add(sqrt(nextSquareSum), offset)), rate);
-        const kept = decays(parameter, weightDecay) ? shrunk(parameter, mul(learningRate, weightDecay)) : parameter;
+        const kept = decays && weightDecay !== 0 ? mul(parameter, sub(1, mul(learningRate, weightDecay))) : parameter;
         return { parameter: sub(kept, change), sums: [nextGradientSum, nextSquareSum] };
       };
     },
@@ -92,23 +94,14 @@ function sgd({ momentum, weight_decay: weightDecay }: OptimiserOptions): Optimis
   return {
     sums: momentum === 0 ? [] : ['velocity'],
     at: (learningRate) => {
-      return ({ parameter, sums: [velocity] }, gradient) => {
-        const slope = decays(parameter, weightDecay) ? add(gradient, mul(parameter, weightDecay)) : gradient;
+      return ({ parameter, sums: [velocity] }, gradient, decays) => {
+        const slope = decays && weightDecay !== 0 ? add(gradient, mul(parameter, weightDecay)) : gradient;
         if (velocity === undefined) return { parameter: sub(parameter, mul(slope, learningRate)), sums: [] };
         const nextVelocity = add(mul(velocity, momentum), slope);
         return { parameter: sub(parameter, mul(nextVelocity, learningRate)), sums: [nextVelocity] };
       };
     },
   };
-}
-
-/** Biases and scales, which have one axis at most, do not decay. */
-function decays(parameter: Tensor, weightDecay: number): boolean {
-  return weightDecay !== 0 && parameter.shape.length > 1;
-}
-
-function shrunk(parameter: Tensor, share: Operand): Tensor {
-  return mul(parameter, sub(1, share));
 }
 
 /**

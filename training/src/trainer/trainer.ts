@@ -139,11 +139,21 @@ export class Trainer {
   /** The weights to evaluate and to export: their moving average where the configuration asks for one. */
   get weights(): WeightValues {
     const stateOf = this.#configuration.weight_average_decay > 0 ? averageState : weightState;
+    const trained = new Map<string, Float32Array>();
+    for (const block of this.#training.blocks) {
+      const values = this.#states[stateOf(block)].data as Float32Array;
+      let start = 0;
+      for (const { name, shape } of block.parameters) {
+        const end = start + elementCount(shape);
+        trained.set(name, values.subarray(start, end));
+        start = end;
+      }
+    }
     return new Map(
-      this.#objective.parameters.map((parameter) => {
-        const { data } = parameter.trainable ? this.#states[stateOf(parameter)] : this.#fixed[weightState(parameter)];
-        return [parameter.name, data as Float32Array];
-      }),
+      this.#objective.parameters.map((parameter) => [
+        parameter.name,
+        trained.get(parameter.name) ?? (this.#fixed[weightState(parameter)].data as Float32Array),
+      ]),
     );
   }
 
@@ -290,16 +300,24 @@ function bytesPerStep({ batchSize, exampleSize, dtype, binarise, noise }: BatchP
 
 function initialTensors(
   objective: Objective,
-  { states }: TrainingGraph,
+  { states, blocks }: TrainingGraph,
   seed: number,
 ): Record<'fixed' | 'states', Record<string, TensorData>> {
   const random = new RandomSource(seed);
+  const initial = new Map(objective.parameters.map((parameter) => [parameter, parameter.initialise(random)]));
   const fixed: Record<string, TensorData> = {};
   const values = new Map<string, Float32Array>();
-  for (const parameter of objective.parameters) {
-    const initial = parameter.initialise(random);
-    if (!parameter.trainable) fixed[weightState(parameter)] = float32(initial, parameter.shape);
-    values.set(weightState(parameter), initial).set(averageState(parameter), initial);
+  for (const [parameter, data] of initial) {
+    if (!parameter.trainable) fixed[weightState(parameter)] = float32(data, parameter.shape);
+  }
+  for (const block of blocks) {
+    const data = new Float32Array(elementCount(block.shape));
+    let at = 0;
+    for (const parameter of block.parameters) {
+      data.set(initial.get(parameter) ?? [], at);
+      at += elementCount(parameter.shape);
+    }
+    values.set(weightState(block), data).set(averageState(block), data);
   }
   return {
     fixed,

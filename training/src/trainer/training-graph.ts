@@ -15,10 +15,12 @@ import {
   max,
   mul,
   reduceSumSquare,
+  reshape,
+  split,
   sqrt,
   sub,
 } from '../onnx/ops.js';
-import type { Shape, Tensor } from '../onnx/tensor.js';
+import { elementCount, type Shape, type Tensor } from '../onnx/tensor.js';
 import type { Learner, Objective } from '../vae/objective.js';
 
 /** What the graph takes besides the objective. */
@@ -40,9 +42,17 @@ export interface State {
   readonly shape: readonly number[];
 }
 
+/** Trained parameters that an optimiser updates as one tensor: their elements one after the other, or a single one. */
+export interface ParameterBlock {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly parameters: readonly Parameter[];
+}
+
 /** The graph of K steps, and what its caller must know of it. */
 export interface TrainingGraph {
   readonly graph: Graph;
+  readonly blocks: readonly ParameterBlock[];
   /** All states, in the order of the graph's inputs. */
   readonly states: readonly State[];
   /** Outputs of one number for each step: the objective's terms, gradient norms, and `skipped`. */
@@ -54,8 +64,11 @@ export const UPDATES = 'updates';
 /** 1 for a step whose loss or gradient was not finite, so that it changed nothing; else 0. */
 export const SKIPPED = 'skipped';
 
-export const weightState = (parameter: Parameter): string => `parameter/${parameter.name}`;
-export const averageState = (parameter: Parameter): string => `average/${parameter.name}`;
+export const weightState = ({ name }: ParameterBlock | Parameter): string => `parameter/${name}`;
+export const averageState = ({ name }: ParameterBlock): string => `average/${name}`;
+
+/** Elements of a parameter that an update costs less time than the runtime's calls of the dozen nodes that do it. */
+const MAX_PACKED_ELEMENTS = 1 << 15;
 
 /** Larger numbers are infinite in float32. */
 const LARGEST_FLOAT32 = 3.4028234663852886e38;
@@ -87,24 +100,26 @@ export function buildTrainingGraph(objective: Objective, options: TrainingGraphO
 
   const states: State[] = [{ name: UPDATES, shape: [] }];
   const declare = (name: string, shape: readonly number[]) => states.push({ name, shape }) - 1;
-  const learners = objective.losses.flatMap(({ name, parameters, optimiser }) => {
-    const rule = createOptimiser(optimiser);
-    return parameters.map((parameter) => ({
-      loss: name,
-      parameter,
-      value: declare(weightState(parameter), parameter.shape),
-      sums: rule.sums.map((sum) => declare(`${sum}/${parameter.name}`, parameter.shape)),
-      average: averageDecay > 0 ? declare(averageState(parameter), parameter.shape) : undefined,
+  const learners = objective.losses.flatMap((loss) => {
+    const rule = createOptimiser(loss.optimiser);
+    return parameterBlocks(loss).map((block) => ({
+      loss: loss.name,
+      block,
+      value: declare(weightState(block), block.shape),
+      sums: rule.sums.map((sum) => declare(`${sum}/${block.name}`, block.shape)),
+      average: averageDecay > 0 ? declare(averageState(block), block.shape) : undefined,
     }));
   });
+  const blocks = learners.map(({ block }) => block);
   const initial = states.map(({ name, shape }) => graph.input(name, 'float32', shape));
   const metrics = [...objective.terms, ...objective.losses.map((loss) => gradientNormName(objective, loss)), SKIPPED];
 
   const results = loop(steps, initial, 'steps', (iteration, current) => {
     const at = (tensor: Tensor) => gather(tensor, iteration);
+    const unpacked = learners.flatMap(({ block, value }) => unpack(current[value], block));
     const weights = boundWeights(
-      [...fixed, ...learners.map(({ parameter }) => parameter)],
-      [...fixedTensors, ...learners.map(({ value }) => current[value])],
+      [...fixed, ...blocks.flatMap(({ parameters }) => parameters)],
+      [...fixedTensors, ...unpacked],
     );
     const x = thresholds === undefined ? scaled(at(examples)) : binarised(at(examples), at(thresholds));
     const { terms, losses } = objective.build(
@@ -136,9 +151,9 @@ export function buildTrainingGraph(objective: Objective, options: TrainingGraphO
       const average = movingAverage(averageDecay, count);
       for (const { loss, mine, all, scale } of slopes) {
         const update = createOptimiser(loss.optimiser).at(mul(rate, loss.optimiser.learning_rate), count);
-        for (const [i, { value, sums, average: place }] of mine.entries()) {
+        for (const [i, { block, value, sums, average: place }] of mine.entries()) {
           const state = { parameter: inputs[value], sums: sums.map((sum) => inputs[sum]) };
-          const after = update(state, mul(all[i], scale));
+          const after = update(state, mul(all[i], scale), block.parameters.every(decays));
           next[value] = after.parameter;
           for (const [j, sum] of sums.entries()) next[sum] = after.sums[j];
           if (place !== undefined) next[place] = average(inputs[place], after.parameter);
@@ -158,7 +173,47 @@ export function buildTrainingGraph(objective: Objective, options: TrainingGraphO
 
   for (const [i, { name }] of states.entries()) graph.output(results.states[i], `next_${name}`);
   for (const [i, metric] of metrics.entries()) graph.output(results.collected[i], metric);
-  return { graph, states, metrics };
+  return { graph, blocks, states, metrics };
+}
+
+/**
+ * Small parameters make one block, or two where some decay and others do not. None do beside convolutions: a bias there
+ * would have to keep its layer's gradients until all layers' are known.
+ */
+function parameterBlocks({ name, parameters, optimiser }: Learner): readonly ParameterBlock[] {
+  const isSmall = ({ shape }: Parameter) => elementCount(shape) <= MAX_PACKED_ELEMENTS;
+  const small = parameters.some(({ shape }) => shape.length > 2) ? [] : parameters.filter(isSmall);
+  const groups = optimiser.weight_decay === 0 ? [small] : [small.filter(decays), small.filter((p) => !decays(p))];
+  const packed = groups.filter((group) => group.length > 1);
+  return [
+    ...packed.map((group, i) => ({
+      name: `packed/${name}/${i}`,
+      shape: [group.reduce((sum, { shape }) => sum + elementCount(shape), 0)],
+      parameters: group,
+    })),
+    ...parameters
+      .filter((parameter) => !packed.flat().includes(parameter))
+      .map((parameter) => ({ name: parameter.name, shape: parameter.shape, parameters: [parameter] })),
+  ];
+}
+
+/** Biases and scales, which have one axis at most, do not decay. */
+function decays({ shape }: Parameter): boolean {
+  return shape.length > 1;
+}
+
+/** The parameters of a block, as views of its elements. */
+function unpack(values: Tensor, { parameters }: ParameterBlock): readonly Tensor[] {
+  if (parameters.length === 1) return [values];
+  const parts = split(
+    values,
+    0,
+    parameters.map(({ shape }) => elementCount(shape)),
+  );
+  return parts.map((part, i) => {
+    const { shape } = parameters[i];
+    return shape.length === 1 ? part : reshape(part, shape);
+  });
 }
 
 /** `gradient_norm`, with the loss's name where there are several. */
