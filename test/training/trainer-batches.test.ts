@@ -1,11 +1,11 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Examples, inMemory, subset } from '@elbo/training/data/dataset';
-import { openExamples } from '@elbo/training/data/example-reader';
+import { type ExampleReader, openExamples } from '@elbo/training/data/example-reader';
 import { BatchLoader } from '@elbo/training/trainer/batch-loader';
 import { type Batches, type BatchPlan, BatchSource } from '@elbo/training/trainer/batches';
 import fc from 'fast-check';
-import { describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test } from 'vitest';
 import { temporaryDirectory } from '../support/temporary-directory.js';
 
 const COUNT = 50;
@@ -24,8 +24,15 @@ const plan = (changes: Partial<BatchPlan> = {}): BatchPlan => ({
   ...changes,
 });
 
+const open: ExampleReader[] = [];
+afterEach(async () => {
+  for (const reader of open.splice(0)) await reader.close();
+});
+
 async function sourceOf(data: Examples, changes: Partial<BatchPlan> = {}): Promise<BatchSource> {
-  return new BatchSource(await openExamples(data), plan({ count: data.count, ...changes }));
+  const reader = await openExamples(data);
+  open.push(reader);
+  return new BatchSource(reader, plan({ count: data.count, ...changes }));
 }
 
 function joined(parts: readonly Batches[]): Batches {

@@ -6,8 +6,8 @@ import { float32, type TensorData } from '../onnx/tensor.js';
 
 /** Rows that one run of a graph takes at most: enough to keep all cores busy, few enough to stay in cache. */
 const ROWS_PER_RUN = 500;
-/** Numbers that one run takes at most, of one row at least. */
-const VALUES_PER_RUN = 2 << 20;
+/** Numbers that one run takes at most, of one row at least: what a network makes of large images is many times that. */
+const VALUES_PER_RUN = 1 << 19;
 
 /** Consecutive examples as a graph takes them. */
 export interface InputBatch {
