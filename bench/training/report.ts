@@ -47,15 +47,22 @@ const msPerStep = ({ ms, steps }: Turn): number => ms / steps;
 export function describe(results: readonly WorkloadResult[], loadBefore: number, threads: number): string {
   return [
     ...results.map(describeWorkload),
-    `${new Date().toISOString().slice(0, 10)}, ${availableParallelism()} cores of ${cpus()[0].model}, ` +
-      `${(totalmem() / 2 ** 30).toFixed(0)} GiB, ${threads} threads each, load average before the run ${loadBefore.toFixed(1)}; ` +
-      `node ${process.versions.node}, onnxruntime-node ${versionOf('onnxruntime-node')}.`,
+    machine(loadBefore, threads),
     ...(loadBefore > BUSY
       ? [
           'The machine was busy, which slows programs whose threads wait for each other the most. Run it again on an idle machine.',
         ]
       : []),
   ].join('\n\n');
+}
+
+/** When and where the numbers were measured, in a sentence. */
+export function machine(loadBefore: number, threads: number): string {
+  return (
+    `${new Date().toISOString().slice(0, 10)}, ${availableParallelism()} cores of ${cpus()[0].model}, ` +
+    `${(totalmem() / 2 ** 30).toFixed(0)} GiB, ${threads} threads each, load average before the run ${loadBefore.toFixed(1)}; ` +
+    `node ${process.versions.node}, onnxruntime-node ${versionOf('onnxruntime-node')}.`
+  );
 }
 
 function describeWorkload({ name, workload, data, outcomes, absent }: WorkloadResult): string {

@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Examples, inMemory, subset } from '@elbo/training/data/dataset';
 import { type ExampleReader, openExamples } from '@elbo/training/data/example-reader';
-import { BatchLoader } from '@elbo/training/trainer/batch-loader';
+import { BatchLoader, buffersOf } from '@elbo/training/trainer/batch-loader';
 import { type Batches, type BatchPlan, BatchSource } from '@elbo/training/trainer/batches';
 import fc from 'fast-check';
 import { afterEach, describe, expect, test } from 'vitest';
@@ -99,7 +99,41 @@ describe('minibatches', () => {
   });
 });
 
+test.each(['uint8', 'float32'] as const)(
+  'batches of %s take the memory of spent ones where it suffices',
+  async (dtype) => {
+    const data = dtype === 'uint8' ? examples : inMemory(Float32Array.from(values), [1, 2, 2]);
+    const source = await sourceOf(data, { dtype, binarise: dtype === 'uint8' });
+    const expected = [await source.draw(1, 2), await source.draw(0, 5)];
+    const spent = await source.draw(2, 3);
+    const smaller = await source.draw(1, 2, spent);
+    expect(smaller).toEqual(expected[0]);
+    const larger = await source.draw(0, 5, smaller);
+    expect(larger).toEqual(expected[1]);
+    for (const [i, buffer] of buffersOf(smaller).entries()) {
+      expect(buffer).toBe(buffersOf(spent)[i]);
+      expect(buffer).not.toBe(buffersOf(larger)[i]);
+    }
+  },
+);
+
 describe('the thread that loads minibatches', () => {
+  test('draws the same into the memory of batches that were given back, which are empty from then on', async () => {
+    const source = await sourceOf(examples);
+    const loader = new BatchLoader(examples, plan());
+    for (const [step, steps] of [
+      [0, 3],
+      [3, 1],
+      [4, 2],
+    ] as const) {
+      const batches = await loader.load(step, steps);
+      expect(batches).toEqual(await source.draw(step, steps));
+      loader.recycle(batches);
+      for (const buffer of buffersOf(batches)) expect(buffer.byteLength).toBe(0);
+    }
+    await loader.close();
+  });
+
   test('answers what the source draws, from memory and from a file, in the order of the requests', async () => {
     const path = join(temporaryDirectory(), 'examples.u8');
     writeFileSync(path, values);

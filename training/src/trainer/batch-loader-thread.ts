@@ -1,7 +1,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { openExamples } from '../data/example-reader.js';
-import type { LoaderData, LoaderReply, LoaderRequest } from './batch-loader.js';
-import { BatchSource } from './batches.js';
+import { buffersOf, type LoaderData, type LoaderReply, type LoaderRequest } from './batch-loader.js';
+import { type Batches, BatchSource } from './batches.js';
 
 // The thread behind BatchLoader: reads and draws the inputs of the next steps while the steps before them train.
 
@@ -13,17 +13,23 @@ const opened = openExamples(examples).then((reader) => ({ reader, source: new Ba
 // Whoever asks first hears of it.
 opened.catch(() => {});
 
+let spent: Batches | undefined;
+
 parentPort?.on('message', async (request: LoaderRequest) => {
+  if (request !== 'close' && 'spent' in request) {
+    spent = request.spent;
+    return;
+  }
   try {
     const { reader, source } = await opened;
     if (request === 'close') {
       await reader.close();
       return;
     }
-    const batches = await source.draw(request.step, request.steps);
-    const arrays = [batches.examples, batches.thresholds, ...Object.values(batches.noise)];
-    const buffers = arrays.flatMap((array) => (array === undefined ? [] : [array.buffer as ArrayBuffer]));
-    reply({ batches }, buffers);
+    const reused = spent;
+    spent = undefined;
+    const batches = await source.draw(request.step, request.steps, reused);
+    reply({ batches }, buffersOf(batches));
   } catch (error) {
     const failure = error instanceof Error ? error : new Error(String(error));
     if (request !== 'close') reply({ failure, kind: failure.name });

@@ -7,7 +7,7 @@ export interface LoaderData {
   readonly examples: Pick<Examples, 'count' | 'shape' | 'dtype' | 'storage' | 'rows'>;
   readonly plan: BatchPlan;
 }
-export type LoaderRequest = { readonly step: number; readonly steps: number } | 'close';
+export type LoaderRequest = { readonly step: number; readonly steps: number } | { readonly spent: Batches } | 'close';
 export type LoaderReply = { readonly batches: Batches } | { readonly failure: Error; readonly kind: string };
 
 /**
@@ -41,6 +41,14 @@ export class BatchLoader {
     return answer;
   }
 
+  /**
+   * Gives batches back, whose memory the next ones take: a large data set would else leave its whole size behind until
+   * garbage is collected. Their arrays are empty from then on.
+   */
+  recycle(spent: Batches): void {
+    this.#worker.postMessage({ spent } satisfies LoaderRequest, buffersOf(spent));
+  }
+
   /** Ends the thread after the request that it is at. */
   async close(): Promise<void> {
     await this.#last;
@@ -49,13 +57,13 @@ export class BatchLoader {
     await this.#ended;
   }
 
-  async #ask(request: LoaderRequest): Promise<Batches> {
+  async #ask(request: { readonly step: number; readonly steps: number }): Promise<Batches> {
     this.#worker.ref();
     try {
       const reply = await new Promise<LoaderReply>((resolve, reject) => {
         this.#worker.once('message', resolve);
         this.#ended.then(() => reject(new Error('the thread that loads minibatches ended')));
-        this.#worker.postMessage(request);
+        this.#worker.postMessage(request satisfies LoaderRequest);
       });
       if ('batches' in reply) return reply.batches;
       throw reply.kind === 'DataError' ? new DataError(reply.failure.message, { cause: reply.failure }) : reply.failure;
@@ -63,4 +71,11 @@ export class BatchLoader {
       this.#worker.unref();
     }
   }
+}
+
+/** What carries batches between threads without a copy. */
+export function buffersOf({ examples, thresholds, noise }: Batches): ArrayBuffer[] {
+  return [examples, thresholds, ...Object.values(noise)].flatMap((array) =>
+    array === undefined ? [] : [array.buffer as ArrayBuffer],
+  );
 }

@@ -43,15 +43,22 @@ export class BatchSource {
 
   /**
    * The inputs of the steps from `step` (from 0) up to, not including, `step + steps`, all of one epoch.
+   * @param spent batches that nobody reads any more: their memory is used where it suffices
    * @throws {DataError} where the examples cannot be read
    */
-  async draw(step: number, steps: number): Promise<Batches> {
+  async draw(step: number, steps: number, spent?: Batches): Promise<Batches> {
     const { seed, batchSize, count, exampleSize, dtype, binarise, noise } = this.#plan;
     const perEpoch = stepsPerEpoch({ count, batchSize });
     const first = (step % perEpoch) * batchSize;
     const rows = this.#order(Math.floor(step / perEpoch)).subarray(first, first + steps * batchSize);
     const size = steps * batchSize * exampleSize;
-    const examples = await this.#reader.read(rows, dtype === 'uint8' ? new Uint8Array(size) : new Float32Array(size));
+    const bytes = (old: ArrayBufferView | undefined) => new Uint8Array(memory(old, size), 0, size);
+    const floats = (old: ArrayBufferView | undefined, length: number) =>
+      new Float32Array(memory(old, length * Float32Array.BYTES_PER_ELEMENT), 0, length);
+    const examples = await this.#reader.read(
+      rows,
+      dtype === 'uint8' ? bytes(spent?.examples) : floats(spent?.examples, size),
+    );
     const drawn = <T extends Uint8Array | Float32Array>(
       use: string,
       values: T,
@@ -66,12 +73,12 @@ export class BatchSource {
     return {
       examples,
       thresholds: binarise
-        ? drawn('thresholds', new Uint8Array(size), (source, part) => source.fillBinarisationThresholds(part))
+        ? drawn('thresholds', bytes(spent?.thresholds), (source, part) => source.fillBinarisationThresholds(part))
         : undefined,
       noise: Object.fromEntries(
         Object.entries(noise).map(([name, length]) => [
           name,
-          drawn(`noise/${name}`, new Float32Array(steps * batchSize * length), (source, part) =>
+          drawn(`noise/${name}`, floats(spent?.noise[name], steps * batchSize * length), (source, part) =>
             source.fillNormal(part),
           ),
         ]),
@@ -86,4 +93,9 @@ export class BatchSource {
     }
     return this.#shuffled.order;
   }
+}
+
+/** That of an array where it is large enough, else new. */
+function memory(old: ArrayBufferView | undefined, byteLength: number): ArrayBufferLike {
+  return old !== undefined && old.buffer.byteLength >= byteLength ? old.buffer : new ArrayBuffer(byteLength);
 }

@@ -200,6 +200,7 @@ export class Trainer {
       const start = performance.now();
       const outputs = await this.#program.run(this.#feeds(step, steps, inputs));
       this.#secondsPerStep = (performance.now() - start) / 1000 / steps;
+      this.#loader.recycle(inputs);
       for (const { name } of this.#training.states) this.#states[name] = outputs[`next_${name}`];
       this.#step = step + steps;
       const values = Object.fromEntries(
