@@ -3,7 +3,7 @@ import { access, constants, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Manifest } from '@elbo/models';
 import { DataError } from './data/data-error.js';
-import { type Dataset, meanPerFeature, splitValidation } from './data/dataset.js';
+import { type Dataset, type Examples, meanPerFeature, splitValidation } from './data/dataset.js';
 import { loadDataset } from './data/datasets.js';
 import type { Engine } from './engines/engine.js';
 import { OnnxRuntimeEngine } from './engines/onnxruntime.js';
@@ -16,7 +16,7 @@ import { type BestWeights, CheckpointError, CheckpointStore, type EpochSums } fr
 import { type Progress, Trainer } from './trainer/trainer.js';
 import { SKIPPED } from './trainer/training-graph.js';
 import { binarises, type Configuration } from './vae/configuration.js';
-import { buildModel } from './vae/model.js';
+import { buildModel, type Model } from './vae/model.js';
 import { vaeObjective } from './vae/objective.js';
 
 /** Between checkpoints, where nothing else is asked for: writing one takes some milliseconds. */
@@ -66,7 +66,7 @@ export interface TrainResult {
  *   {ParityError} where an export does not compute what was trained
  */
 export async function train(options: TrainOptions): Promise<TrainResult | undefined> {
-  const { configuration, store, engine = new OnnxRuntimeEngine(), checkpointSeconds = CHECKPOINT_SECONDS } = options;
+  const { configuration, store, engine = new OnnxRuntimeEngine() } = options;
   // Found out now rather than after hours of training.
   await mkdir(store, { recursive: true });
   await access(store, constants.W_OK);
@@ -82,13 +82,80 @@ export async function train(options: TrainOptions): Promise<TrainResult | undefi
     moments: await meanPerFeature(examples),
     convolutions: engine.convolutions,
   });
+  const checkpoints = new CheckpointStore(join(store, '.checkpoints', runName(configuration, dataset)));
+  const run = await trainEpochs({ ...options, engine }, { model, examples, validation, checkpoints });
+  if (run === undefined) return undefined;
+  const { best, history } = run;
+
+  const binarise = binarises(configuration, examples.dtype);
+  const measured = { engine, model, weights: best.weights, metrics: ['elbo'], seed, binarise } as const;
+  const exported = await exportModel(store, {
+    engine,
+    model,
+    weights: best.weights,
+    configuration,
+    input: dataset.input,
+    train: examples,
+    validation,
+    training: {
+      configuration,
+      dataset: {
+        name: dataset.name,
+        sha256: dataset.sha256,
+        train_examples: examples.count,
+        validation_examples: validation.count,
+      },
+      seed,
+      engine: engine.name,
+      device: engine.device,
+      threads: engine.threads,
+      epochs: configuration.epochs,
+      steps: run.steps,
+      skipped_steps: run.skippedSteps,
+      started_at: run.startedAt,
+      seconds: Math.round(run.seconds),
+    },
+    metrics: {
+      ...(await evaluate({ ...measured, examples: validation, split: 'validation' })),
+      ...(await evaluate({ ...measured, examples: dataset.test, split: 'test' })),
+    },
+    history,
+  });
+  await checkpoints.clear();
+  return { ...exported, bestEpoch: best.epoch, secondsPerStep: run.secondsPerStep };
+}
+
+/** What training came to. */
+interface TrainedRun {
+  readonly best: BestWeights;
+  readonly history: readonly EpochRecord[];
+  readonly steps: number;
+  readonly skippedSteps: number;
+  readonly startedAt: string;
+  /** Of all processes that the run took. */
+  readonly seconds: number;
+  /** In this one. */
+  readonly secondsPerStep: number;
+}
+
+/**
+ * Trains all epochs, with a checkpoint at the end of all.
+ * @returns the weights that were best on the validation part, or undefined where the signal stopped the run
+ */
+async function trainEpochs(
+  options: TrainOptions & { readonly engine: Engine },
+  parts: { model: Model; examples: Examples; validation: Examples; checkpoints: CheckpointStore },
+): Promise<TrainedRun | undefined> {
+  const { configuration, engine, checkpointSeconds = CHECKPOINT_SECONDS } = options;
+  const { model, examples, validation, checkpoints } = parts;
   const resumedAt = Date.now();
   let startedAt = new Date(resumedAt).toISOString();
-  const checkpoints = new CheckpointStore(join(store, '.checkpoints', runName(configuration, dataset)));
-
   const trainer = await Trainer.create(engine, vaeObjective(model, configuration), configuration, examples);
-  const binarise = binarises(configuration, examples.dtype);
-  const evaluator = await ElboEvaluator.create(engine, model, { examples: validation, seed, binarise });
+  const evaluator = await ElboEvaluator.create(engine, model, {
+    examples: validation,
+    seed: configuration.seed,
+    binarise: binarises(configuration, examples.dtype),
+  });
   try {
     const history: EpochRecord[] = [];
     let best: BestWeights | undefined;
@@ -147,47 +214,17 @@ export async function train(options: TrainOptions): Promise<TrainResult | undefi
     }
     if (best === undefined) throw new CheckpointError('the run is complete but its checkpoint holds no weights');
 
-    const trainingSeconds = seconds();
     // Should the export fail, --resume goes on from here.
     await save();
-    const measured = { engine, model, weights: best.weights, metrics: ['elbo'], seed, binarise } as const;
-    const exported = await exportModel(store, {
-      engine,
-      model,
-      weights: best.weights,
-      configuration,
-      input: dataset.input,
-      train: examples,
-      validation,
-      training: {
-        configuration,
-        dataset: {
-          name: dataset.name,
-          sha256: dataset.sha256,
-          train_examples: examples.count,
-          validation_examples: validation.count,
-        },
-        seed,
-        engine: engine.name,
-        device: engine.device,
-        threads: engine.threads,
-        epochs: configuration.epochs,
-        steps: trainer.totalSteps,
-        skipped_steps: trainer.skippedSteps,
-        started_at: startedAt,
-        seconds: Math.round(trainingSeconds),
-      },
-      metrics: {
-        ...(await evaluate({ ...measured, examples: validation, split: 'validation' })),
-        ...(await evaluate({ ...measured, examples: dataset.test, split: 'test' })),
-      },
-      history,
-    });
-    await checkpoints.clear();
+    const total = seconds();
     return {
-      ...exported,
-      bestEpoch: best.epoch,
-      secondsPerStep: (trainingSeconds - secondsBefore) / Math.max(1, trainer.step - stepsBefore),
+      best,
+      history,
+      steps: trainer.totalSteps,
+      skippedSteps: trainer.skippedSteps,
+      startedAt,
+      seconds: total,
+      secondsPerStep: (total - secondsBefore) / Math.max(1, trainer.step - stepsBefore),
     };
   } finally {
     await trainer.release();

@@ -80,8 +80,8 @@ export async function exportModel(
     const middle = Math.floor(validation.count / 2);
     const fitting = slice(validation, 0, middle);
     const reference = slice(validation, middle, validation.count);
-    const uncombined = await load(encodeModel(scorerGraph(model, weights, aggregate)));
-    const components = await runOverExamples(uncombined, fitting, COMPONENTS);
+    const uncombined = await engine.load(encodeModel(scorerGraph(model, weights, aggregate)));
+    const components = await runOverExamples(uncombined, fitting, COMPONENTS).finally(() => uncombined.release());
     const combination = fitCombination(COMPONENTS.map((name) => components[name]));
     const scorerBytes = encodeModel(scorerGraph(model, weights, aggregate, combination), configuration.description);
     const scorer = await load(scorerBytes);
