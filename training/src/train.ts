@@ -44,6 +44,8 @@ export interface TrainOptions {
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: Progress) => void;
   readonly onEpoch?: (record: EpochRecord) => void;
+  /** Called when training is over and the weights of an epoch (from 1) are measured and exported. */
+  readonly onExport?: (bestEpoch: number) => void;
 }
 
 export interface TrainResult {
@@ -86,6 +88,7 @@ export async function train(options: TrainOptions): Promise<TrainResult | undefi
   const run = await trainEpochs({ ...options, engine }, { model, examples, validation, checkpoints });
   if (run === undefined) return undefined;
   const { best, history } = run;
+  options.onExport?.(best.epoch);
 
   const binarise = binarises(configuration, examples.dtype);
   const measured = { engine, model, weights: best.weights, metrics: ['elbo'], seed, binarise } as const;

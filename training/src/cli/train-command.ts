@@ -113,6 +113,7 @@ async function run(flags: TrainFlags): Promise<void> {
           `epoch ${epoch}: −ELBO train ${(reconstruction + kl).toFixed(2)}, validation ${validation?.loss.toFixed(2)} (KL ${validation?.kl.toFixed(2)})`,
         );
       },
+      onExport: (epoch) => display.line(`measuring and exporting the weights of epoch ${epoch}`),
     });
     display.stop();
     if (result === undefined) {
