@@ -1,4 +1,5 @@
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { OnnxRuntimeEngine } from '@elbo/training/engines/onnxruntime';
 import { type TrainOptions, train } from '@elbo/training/train';
@@ -59,13 +60,75 @@ test('resuming refuses a checkpoint of another configuration, a missing one and 
     configuration: tinyConfiguration({ epochs: 8, batch_size: 8, seed: 5 }),
   });
   await expect(train(other)).rejects.toThrow(/no checkpoint of this configuration/);
-  const [run] = readdirSync(join(store, '.checkpoints'));
-  const [file] = readdirSync(join(store, '.checkpoints', run));
-  const path = join(store, '.checkpoints', run, file);
-  const bytes = readFileSync(path);
-  bytes[bytes.length >> 1] ^= 1;
-  writeFileSync(path, bytes);
-  await expect(train(options(store, { resume: true }))).rejects.toThrow(/not a whole checkpoint/);
-  writeFileSync(path, bytes.subarray(0, 20));
-  await expect(train(options(store, { resume: true }))).rejects.toThrow(/not a whole checkpoint/);
+  const directory = runDirectory(store);
+  const files = readdirSync(directory);
+  const whole = new Map(files.map((file) => [file, readFileSync(join(directory, file))]));
+  const damages: [(bytes: Buffer) => Uint8Array, RegExp][] = [
+    [(bytes) => bytes.with(bytes.length >> 1, ~bytes[bytes.length >> 1]), /not a whole checkpoint/],
+    [(bytes) => bytes.subarray(0, 20), /not a whole checkpoint/],
+    [(bytes) => withHeader(bytes, '{not json'), /not a checkpoint of this version of Elbo \(.*JSON/],
+    [(bytes) => withHeader(bytes, '{}'), /not a checkpoint of this version of Elbo/],
+    [(bytes) => withHeader(bytes, '{"trainer":{"tensors":[["updates",1]]}}'), /updates has 0 of 4 bytes/],
+  ];
+  for (const [damage, message] of damages) {
+    for (const [file, bytes] of whole) writeFileSync(join(directory, file), damage(bytes));
+    const resuming = train(options(store, { resume: true }));
+    await expect(resuming).rejects.toMatchObject({ name: 'CheckpointError', message: expect.stringMatching(message) });
+  }
 });
+
+test('a damaged checkpoint leaves the one before it to go on from', async () => {
+  const [whole, broken] = [temporaryDirectory(), temporaryDirectory()];
+  const expected = await train(options(whole));
+  await interruptedAt(2 * 72, broken);
+  const newest = readdirSync(runDirectory(broken)).sort().at(-1) ?? '';
+  writeFileSync(join(runDirectory(broken), newest), 'ELBOCKP2');
+  const resumed = await train(options(broken, { resume: true }));
+  if (expected === undefined || resumed === undefined) throw new Error('a run stopped');
+  expect(readFileSync(join(resumed.directory, 'encoder.onnx'))).toEqual(
+    readFileSync(join(expected.directory, 'encoder.onnx')),
+  );
+});
+
+test('a run that begins anew does not touch the work of an interrupted one', async () => {
+  const store = temporaryDirectory();
+  await interruptedAt(100, store);
+  const before = readdirSync(runDirectory(store));
+  await expect(train(options(store))).rejects.toMatchObject({
+    name: 'CheckpointError',
+    message: expect.stringMatching(
+      /interrupted or still goes on; go on from them by --resume .* or delete the directory/,
+    ),
+  });
+  expect(readdirSync(runDirectory(store))).toEqual(before);
+  for (const file of before) if (!/-0+\.checkpoint$/.test(file)) rmSync(join(runDirectory(store), file));
+  // A checkpoint of step 0 holds no work.
+  await interruptedAt(1, store);
+});
+
+test('what a dead process left half-written goes, what a living one is at stays', async () => {
+  const store = temporaryDirectory();
+  await interruptedAt(1, store);
+  const directory = runDirectory(store);
+  // Process numbers end far below.
+  for (const name of ['unfinished-999999999', `unfinished-${process.ppid}`]) writeFileSync(join(directory, name), '');
+  const controller = new AbortController();
+  controller.abort();
+  await train(options(store, { resume: true, signal: controller.signal }));
+  expect(readdirSync(directory).filter((file) => file.startsWith('unfinished'))).toEqual([
+    `unfinished-${process.ppid}`,
+  ]);
+});
+
+function runDirectory(store: string): string {
+  const [run] = readdirSync(join(store, '.checkpoints'));
+  return join(store, '.checkpoints', run);
+}
+
+/** A checkpoint of another header and no blocks, whose digest is right. */
+function withHeader(checkpoint: Buffer, header: string): Uint8Array {
+  const length = Buffer.alloc(4);
+  length.writeUInt32LE(header.length);
+  const body = Buffer.concat([checkpoint.subarray(0, 8), length, Buffer.from(header)]);
+  return Buffer.concat([body, createHash('sha256').update(body).digest()]);
+}

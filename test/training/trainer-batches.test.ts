@@ -1,5 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { type Examples, inMemory, subset } from '@elbo/training/data/dataset';
 import { type ExampleReader, openExamples } from '@elbo/training/data/example-reader';
 import { BatchLoader, buffersOf } from '@elbo/training/trainer/batch-loader';
@@ -154,6 +156,26 @@ describe('the thread that loads minibatches', () => {
       for (const [i, [step, steps]] of asked.entries()) expect(loaded[i]).toEqual(await source.draw(step, steps));
       await loader.close();
     }
+  });
+
+  test('keeps nothing of the batches that it answered with', async () => {
+    setFlagsFromString('--expose-gc');
+    const collectGarbage = runInNewContext('gc') as () => void;
+    const loader = new BatchLoader(examples, plan());
+    const answered: WeakRef<Batches>[] = [];
+    for (let step = 0; step < 5; step++) answered.push(new WeakRef(await loader.load(step, 1)));
+    // A WeakRef holds on until the present job ends.
+    await new Promise((resolve) => setImmediate(resolve));
+    collectGarbage();
+    // The last may still be on its way through a promise.
+    expect(answered.slice(0, -1).map((batches) => batches.deref())).toEqual([
+      undefined,
+      undefined,
+      undefined,
+      undefined,
+    ]);
+    await loader.close();
+    await expect(loader.load(0, 1)).rejects.toThrow('the thread that loads minibatches ended');
   });
 
   test('tells of a file that is not there by a DataError, for every request, and closes all the same', async () => {

@@ -12,10 +12,10 @@ import { evaluate } from './evaluation/evaluate.js';
 import { MINIMUM_HELD_OUT } from './export/calibration.js';
 import { exportModel } from './export/exporter.js';
 import type { EpochRecord } from './pictures/training-curves.js';
-import { type BestWeights, CheckpointError, CheckpointStore, type EpochSums } from './trainer/checkpoint.js';
-import { type Progress, Trainer } from './trainer/trainer.js';
+import { type BestWeights, CheckpointStore, type EpochSums } from './trainer/checkpoint.js';
+import { type Progress, Trainer, TrainingError } from './trainer/trainer.js';
 import { SKIPPED } from './trainer/training-graph.js';
-import { binarises, type Configuration } from './vae/configuration.js';
+import { binarises, type Configuration, parseConfiguration } from './vae/configuration.js';
 import { buildModel, type Model } from './vae/model.js';
 import { vaeObjective } from './vae/objective.js';
 
@@ -64,11 +64,13 @@ export interface TrainResult {
  * of the test part.
  * @returns what was written, or undefined where the signal stopped the run
  * @throws {ConfigurationError} where the configuration does not suit the data, {DataError} where the data is unusable or
- *   too small, {TrainingError} where the loss diverges, {CheckpointError} where `resume` finds nothing to go on from,
+ *   too small, {TrainingError} where the loss diverges, {CheckpointError} where `resume` finds nothing to go on from or, without it,
+ *   there is an interrupted run to go on from,
  *   {ParityError} where an export does not compute what was trained
  */
 export async function train(options: TrainOptions): Promise<TrainResult | undefined> {
-  const { configuration, store, engine = new OnnxRuntimeEngine() } = options;
+  const { store, engine = new OnnxRuntimeEngine() } = options;
+  const configuration = parseConfiguration(options.configuration);
   // Found out now rather than after hours of training.
   await mkdir(store, { recursive: true });
   await access(store, constants.W_OK);
@@ -80,12 +82,13 @@ export async function train(options: TrainOptions): Promise<TrainResult | undefi
       `${validation.count} validation examples (${fraction} of ${dataset.train.count}); expected at least ${MINIMUM_HELD_OUT} to calibrate scores: raise --limit or validation_fraction`,
     );
   }
+  const checkpoints = new CheckpointStore(join(store, '.checkpoints', runName(configuration, dataset)));
+  if (options.resume !== true) await checkpoints.begin();
   const model = buildModel(configuration, dataset.input.shape, {
     moments: await meanPerFeature(examples),
     convolutions: engine.convolutions,
   });
-  const checkpoints = new CheckpointStore(join(store, '.checkpoints', runName(configuration, dataset)));
-  const run = await trainEpochs({ ...options, engine }, { model, examples, validation, checkpoints });
+  const run = await trainEpochs({ ...options, configuration, engine }, { model, examples, validation, checkpoints });
   if (run === undefined) return undefined;
   const { best, history } = run;
   options.onExport?.(best.epoch);
@@ -184,6 +187,8 @@ async function trainEpochs(
       if (Date.now() - savedAt >= checkpointSeconds * 1000) await save();
     };
 
+    // From here on there is something to go on from, whatever ends the process.
+    if (options.resume !== true) await save();
     while (trainer.step < trainer.totalSteps) {
       for await (const progress of trainer.runEpoch()) {
         epoch = added(epoch, progress);
@@ -205,7 +210,7 @@ async function trainEpochs(
         validation: { loss: negativeElbo, reconstruction, kl },
       };
       history.push(record);
-      if (best === undefined || negativeElbo < best.negativeElbo) {
+      if (negativeElbo < (best?.negativeElbo ?? Number.POSITIVE_INFINITY)) {
         best = { epoch: trainer.epoch, negativeElbo, weights: copyOf(trainer.weights) };
       }
       options.onEpoch?.(record);
@@ -215,7 +220,11 @@ async function trainEpochs(
       }
       await saveSometimes();
     }
-    if (best === undefined) throw new CheckpointError('the run is complete but its checkpoint holds no weights');
+    if (best === undefined) {
+      throw new TrainingError(
+        'the validation −ELBO was not finite after any epoch; try a lower optimiser.learning_rate or optimiser.gradient_norm_limit',
+      );
+    }
 
     // Should the export fail, --resume goes on from here.
     await save();

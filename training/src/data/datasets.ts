@@ -123,6 +123,9 @@ export async function datasetOf(
   { train, test }: { readonly train: Examples; readonly test: Examples },
   options: Pick<DatasetOptions, 'cacheDir'> = {},
 ): Promise<Dataset> {
+  for (const [part, { count }] of Object.entries({ training: train, test })) {
+    if (count < 1) throw new DataError(`${name}: the ${part} part has no examples; expected at least one`);
+  }
   if (train.shape.join() !== test.shape.join() || train.dtype !== test.dtype) {
     throw new DataError(
       `${name}: the test part is ${test.dtype} [${test.shape.join(', ')}]; expected ${train.dtype} [${train.shape.join(', ')}] as the training part`,
@@ -147,23 +150,35 @@ function splitTest(name: string, { train: all, description }: Parts, seed: numbe
   };
 }
 
+interface Range {
+  readonly low: number;
+  readonly high: number;
+}
+
 function inputOf(
   name: string,
   { shape, dtype }: Examples,
-  surveys: readonly { readonly low: number; readonly high: number }[],
+  surveys: readonly [train: Range, test: Range],
 ): ImageInput | VectorInput {
-  const [{ low, high }] = surveys;
+  const lowest = Math.min(...surveys.map(({ low }) => low));
+  const highest = Math.max(...surveys.map(({ high }) => high));
   if (shape.length === 1) {
+    const [{ low, high }] = surveys;
     if (!(low < high)) throw new DataError(`${name}: every training value is ${low}; expected values that differ`);
-    if (Math.max(-low, high) > LARGEST_IN_TABLE) {
-      throw new DataError(`${name}: values are from ${low} to ${high}; expected them within ±${LARGEST_IN_TABLE}`);
+    if (Math.max(-lowest, highest) > LARGEST_IN_TABLE) {
+      throw new DataError(
+        `${name}: values are from ${lowest} to ${highest}; expected them within ±${LARGEST_IN_TABLE}`,
+      );
     }
     return { kind: 'vector', shape: [shape[0]], value_range: [-LARGEST_IN_TABLE, LARGEST_IN_TABLE] };
   }
   const [channels, height, width] = shape;
+  if (shape.length !== 3 || (channels !== 1 && channels !== 3)) {
+    throw new DataError(
+      `${name}: an example is of shape [${shape.join(', ')}]; expected [columns], or [channels, height, width] with 1 or 3 channels`,
+    );
+  }
   if (dtype === 'float32') {
-    const lowest = Math.min(...surveys.map((part) => part.low));
-    const highest = Math.max(...surveys.map((part) => part.high));
     if (lowest < 0 || highest > 1) {
       throw new DataError(
         `${name}: the images' values are from ${lowest} to ${highest}; expected 0 to 1, or bytes (uint8) from 0 to 255`,
@@ -172,7 +187,7 @@ function inputOf(
   }
   return {
     kind: 'image',
-    shape: [channels === 3 ? 3 : 1, height, width],
+    shape: [channels, height, width],
     channel_order: 'CHW',
     colour: channels === 3 ? 'rgb' : 'grey',
     value_range: [0, 1],

@@ -18,6 +18,9 @@ export class BatchLoader {
   readonly #worker: Worker;
   readonly #ended: Promise<void>;
   #last: Promise<unknown> = Promise.resolve();
+  /** Who waits for the thread's next reply: one at a time. A reaction kept on `#ended` would keep every reply. */
+  #waiting: { resolve(reply: LoaderReply): void; reject(error: Error): void } | undefined;
+  #hasEnded = false;
 
   constructor({ count, shape, dtype, storage, rows }: Examples, plan: BatchPlan) {
     const workerData: LoaderData = {
@@ -25,7 +28,14 @@ export class BatchLoader {
       plan,
     };
     this.#worker = new Worker(new URL('./batch-loader-thread.js', import.meta.url), { workerData });
-    this.#ended = new Promise((resolve) => this.#worker.once('exit', () => resolve()));
+    this.#worker.on('message', (reply: LoaderReply) => this.#waiting?.resolve(reply));
+    this.#ended = new Promise((resolve) => {
+      this.#worker.once('exit', () => {
+        this.#hasEnded = true;
+        this.#waiting?.reject(endedError());
+        resolve();
+      });
+    });
     // What ends the thread is told to whoever waits for minibatches; a forgotten loader holds up no process.
     this.#worker.on('error', () => {});
     this.#worker.unref();
@@ -60,17 +70,22 @@ export class BatchLoader {
   async #ask(request: { readonly step: number; readonly steps: number }): Promise<Batches> {
     this.#worker.ref();
     try {
+      if (this.#hasEnded) throw endedError();
       const reply = await new Promise<LoaderReply>((resolve, reject) => {
-        this.#worker.once('message', resolve);
-        this.#ended.then(() => reject(new Error('the thread that loads minibatches ended')));
+        this.#waiting = { resolve, reject };
         this.#worker.postMessage(request satisfies LoaderRequest);
       });
       if ('batches' in reply) return reply.batches;
       throw reply.kind === 'DataError' ? new DataError(reply.failure.message, { cause: reply.failure }) : reply.failure;
     } finally {
+      this.#waiting = undefined;
       this.#worker.unref();
     }
   }
+}
+
+function endedError(): Error {
+  return new Error('the thread that loads minibatches ended');
 }
 
 /** What carries batches between threads without a copy. */

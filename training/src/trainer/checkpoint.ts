@@ -52,6 +52,7 @@ const DIGEST_BYTES = 32;
 /** Checkpoints of a run that stay: should the last be damaged, the one before it serves. */
 const KEPT = 3;
 const FILE_NAME = /^step-\d{10}\.checkpoint$/;
+const fileName = (step: number) => `step-${String(step).padStart(10, '0')}.checkpoint`;
 
 /** The checkpoints of one run, in a directory of its own. */
 export class CheckpointStore {
@@ -61,18 +62,31 @@ export class CheckpointStore {
     this.#directory = directory;
   }
 
+  /**
+   * For a run that begins anew. A checkpoint of step 0 holds no work.
+   * @throws {CheckpointError} where an interrupted run, or one that still goes on, left checkpoints
+   */
+  async begin(): Promise<void> {
+    await mkdir(this.#directory, { recursive: true });
+    const names = await readdir(this.#directory);
+    if (names.some((file) => FILE_NAME.test(file) && file !== fileName(0))) {
+      throw new CheckpointError(
+        `${this.#directory}: holds the checkpoints of a run of this configuration and data that was interrupted or still goes on; go on from them by --resume (resume: true), or delete the directory to train anew`,
+      );
+    }
+  }
+
   /** Writes a checkpoint so that the file is always a whole one or none, and removes the oldest of many. */
   async save(checkpoint: Checkpoint): Promise<void> {
     await mkdir(this.#directory, { recursive: true });
-    const name = `step-${String(checkpoint.trainer.step).padStart(10, '0')}.checkpoint`;
-    await writeCheckpoint(join(this.#directory, name), checkpoint);
+    await writeCheckpoint(join(this.#directory, fileName(checkpoint.trainer.step)), checkpoint);
     const names = await readdir(this.#directory);
     const old = names
       .filter((file) => FILE_NAME.test(file))
       .sort()
       .slice(0, -KEPT);
     // What a killed process left half-written.
-    const unfinished = names.filter((file) => file.startsWith(`${UNFINISHED}-`));
+    const unfinished = names.filter((file) => isUnfinished(file));
     for (const file of [...old, ...unfinished]) await rm(join(this.#directory, file), { force: true });
   }
 
@@ -105,6 +119,18 @@ export class CheckpointStore {
 }
 
 const UNFINISHED = 'unfinished';
+
+/** Whether a file is of a process that ended before it was done with it. */
+function isUnfinished(file: string): boolean {
+  if (!file.startsWith(`${UNFINISHED}-`)) return false;
+  try {
+    // Signal 0 only asks whether the process is there.
+    process.kill(Number(file.slice(UNFINISHED.length + 1)), 0);
+    return false;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== 'EPERM';
+  }
+}
 
 async function writeCheckpoint(path: string, checkpoint: Checkpoint): Promise<void> {
   const { trainer, best, ...rest } = checkpoint;
@@ -165,6 +191,17 @@ async function readCheckpoint(path: string): Promise<Checkpoint> {
     createHash('sha256').update(body).digest().equals(content.subarray(-DIGEST_BYTES));
   if (!intact) throw new CheckpointError(`${path}: not a whole checkpoint; delete it and train anew`);
 
+  try {
+    return decodeCheckpoint(body);
+  } catch (error) {
+    throw new CheckpointError(
+      `${path}: not a checkpoint of this version of Elbo (${(error as Error).message}); delete it and train anew`,
+      { cause: error },
+    );
+  }
+}
+
+function decodeCheckpoint(body: Buffer): Checkpoint {
   const headerStart = MAGIC.length + 4;
   const headerEnd = headerStart + body.readUInt32LE(MAGIC.length);
   const { trainer, best, ...rest } = JSON.parse(body.toString('utf8', headerStart, headerEnd)) as Header;
@@ -174,6 +211,7 @@ async function readCheckpoint(path: string): Promise<Checkpoint> {
       sizes.map(([name, size]) => {
         // Copied, since a Float32Array must start at a multiple of four bytes.
         const bytes = Uint8Array.prototype.slice.call(body, at, at + 4 * size);
+        if (bytes.length !== 4 * size) throw new RangeError(`${name} has ${bytes.length} of ${4 * size} bytes`);
         at += 4 * size;
         return [name, new Float32Array(bytes.buffer)];
       }),

@@ -53,7 +53,8 @@ export const OptimiserSchema = Type.Object(
     learning_rate: Type.Number({ exclusiveMinimum: 0, maximum: 10 }),
     beta1: Type.Number({ minimum: 0, exclusiveMaximum: 1, default: 0.9, description: 'Of adam, adamw and adamax' }),
     beta2: Type.Number({ minimum: 0, exclusiveMaximum: 1, default: 0.999, description: 'Of adam, adamw and adamax' }),
-    epsilon: Type.Number({ exclusiveMinimum: 0, maximum: 1, default: 1e-8, description: 'Of adam, adamw and adamax' }),
+    // Smaller ones are 0 in float32.
+    epsilon: Type.Number({ minimum: 1e-38, maximum: 1, default: 1e-8, description: 'Of adam, adamw and adamax' }),
     momentum: Type.Number({ minimum: 0, exclusiveMaximum: 1, default: 0, description: 'Of sgd' }),
     weight_decay: Type.Number({
       minimum: 0,
@@ -61,7 +62,11 @@ export const OptimiserSchema = Type.Object(
       default: 0,
       description: 'Of adamw and sgd; biases do not decay',
     }),
-    gradient_norm_limit: Type.Number({ exclusiveMinimum: 0, description: 'Longer gradients are scaled down to it' }),
+    gradient_norm_limit: Type.Number({
+      exclusiveMinimum: 0,
+      maximum: 1e38,
+      description: 'Longer gradients are scaled down to it',
+    }),
   },
   closed,
 );

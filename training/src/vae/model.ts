@@ -3,7 +3,7 @@ import { dense } from '../nn/layers.js';
 import type { Parameter, Weights } from '../nn/parameters.js';
 import { standardisation } from '../nn/standardisation.js';
 import { add, clip, flatten, reshape } from '../onnx/ops.js';
-import type { Tensor } from '../onnx/tensor.js';
+import { elementCount, type Tensor } from '../onnx/tensor.js';
 import { type Configuration, ConfigurationError } from './configuration.js';
 import { LIKELIHOODS, type Likelihood } from './likelihoods.js';
 import { decoderNetwork, encoderNetwork } from './networks.js';
@@ -43,10 +43,14 @@ export interface ModelOptions {
   readonly convolutions?: ConvolutionForm;
 }
 
+const FLOAT_BYTES = 4;
+/** Protobuf messages end at 2 GiB, and the scorer's graph holds all weights. */
+const LARGEST_MODEL = 1.5 * 2 ** 30;
+
 /**
  * The model of a configuration.
  * @param inputShape of one example: [channels, height, width] or [columns]
- * @throws {ConfigurationError} where the configuration does not suit that shape
+ * @throws {ConfigurationError} where the configuration does not suit that shape, or is of more weights than a file holds
  */
 export function buildModel(
   configuration: Configuration,
@@ -75,14 +79,22 @@ export function buildModel(
     startsAtMean ? likelihood.outputBias(moments.mean) : undefined,
   );
 
+  const parameters = [scaling, encoder, meanHead, logVarianceHead, decoder, likelihood].flatMap(
+    (part) => part?.parameters ?? [],
+  );
+  const bytes = parameters.reduce((sum, { shape }) => sum + FLOAT_BYTES * elementCount(shape), 0);
+  if (bytes > LARGEST_MODEL) {
+    throw new ConfigurationError(
+      `the layers of encoder and decoder have ${(bytes / 2 ** 30).toFixed(1)} GiB of weights; expected at most ${LARGEST_MODEL / 2 ** 30} GiB, which is what an ONNX file holds`,
+    );
+  }
+
   return {
     inputShape,
     latentSize,
     likelihood,
     prior: PRIORS[configuration.prior],
-    parameters: [scaling, encoder, meanHead, logVarianceHead, decoder, likelihood].flatMap(
-      (part) => part?.parameters ?? [],
-    ),
+    parameters,
     encode(x, weights) {
       const features = encoder.apply(standardised(x, weights), weights);
       return {
