@@ -2,7 +2,14 @@ import { availableParallelism } from 'node:os';
 import { encodeModel } from '../onnx/encode.js';
 import type { Graph } from '../onnx/graph.js';
 import { simplify } from '../onnx/simplify.js';
-import { DATA_TYPES, type DataType, type TensorData, type TypedArray } from '../onnx/tensor.js';
+import { sizeConstants } from '../onnx/size-constants.js';
+import {
+  DATA_TYPES,
+  type DataType,
+  type Tensor as OnnxTensor,
+  type TensorData,
+  type TypedArray,
+} from '../onnx/tensor.js';
 import type { ConvolutionForm, Engine, Feeds, Program } from './engine.js';
 import { EngineError } from './engine-error.js';
 
@@ -36,14 +43,31 @@ export class OnnxRuntimeEngine implements Engine {
     this.convolutions = device === 'cpu' ? 'products' : 'operators';
   }
 
+  /**
+   * Simplifies the graph. On the CPU, ONNX Runtime gets the constants that tell sizes as inputs: where it knows a size
+   * while it plans, it keeps a buffer for the next result of exactly that size instead of freeing it, so that the sizes of
+   * feature maps and patches add up (a quarter of a convolutional step's memory, see bench/training/CONVOLUTIONS.md).
+   */
   compile(graph: Graph): Promise<Program> {
-    return this.load(encodeModel(simplify(graph).graph));
+    const simplified = simplify(graph).graph;
+    const sizes = this.device === 'cpu' ? sizeConstants(simplified) : new Set<OnnxTensor>();
+    const feeds = [...sizes].flatMap(({ name, constant }) =>
+      constant === undefined ? [] : [[name, constant] as const],
+    );
+    return this.#load(encodeModel(simplified, '', sizes), Object.fromEntries(feeds));
   }
 
-  /** @throws {EngineError} where the device cannot be used */
-  async load(model: Uint8Array): Promise<Program> {
+  load(model: Uint8Array): Promise<Program> {
+    return this.#load(model, {});
+  }
+
+  /**
+   * @param constants fed at every run
+   * @throws {EngineError} where the device cannot be used
+   */
+  async #load(model: Uint8Array, constants: Feeds): Promise<Program> {
     try {
-      return new OnnxRuntimeProgram(await this.#createSession(model));
+      return new OnnxRuntimeProgram(await this.#createSession(model), constants);
     } catch (error) {
       if (this.device === 'cpu') throw error;
       const [reason] = (error as Error).message.split('\n');
@@ -68,13 +92,15 @@ export class OnnxRuntimeEngine implements Engine {
 
 class OnnxRuntimeProgram implements Program {
   readonly #session: Session;
+  readonly #constants: Feeds;
 
-  constructor(session: Session) {
+  constructor(session: Session, constants: Feeds) {
     this.#session = session;
+    this.#constants = constants;
   }
 
   async run(feeds: Feeds): Promise<Record<string, TensorData>> {
-    const inputs = Object.entries(feeds).map(([name, value]) => [
+    const inputs = Object.entries({ ...feeds, ...this.#constants }).map(([name, value]) => [
       name,
       new Tensor(value.dtype as 'float32', value.data as Float32Array, value.shape),
     ]);

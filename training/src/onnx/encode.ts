@@ -18,14 +18,15 @@ const IR_VERSION = 8;
 /**
  * The bytes of the `.onnx` file of a graph; the same graph always gives the same bytes.
  * Initialisers and nodes that no output depends on are left out.
+ * @param fed constants that are inputs instead, of lengths that the file does not tell
  */
-export function encodeModel(graph: Graph, description = ''): Uint8Array {
+export function encodeModel(graph: Graph, description = '', fed: ReadonlySet<Tensor> = new Set()): Uint8Array {
   return encodeModelProto({
     irVersion: IR_VERSION,
     producerName: 'elbo',
     producerVersion: '',
     docString: description,
-    graph: graphProto(graph, { used: usedTensors(graph), renamed: renamedByOutputs(graph) }),
+    graph: graphProto(graph, { used: usedTensors(graph), renamed: renamedByOutputs(graph), fed }),
     opsetImport: [{ domain: '', version: OPSET_VERSION }],
   });
 }
@@ -47,6 +48,7 @@ export function usedTensors(graph: Graph, used = new Set<Tensor>()): Set<Tensor>
 interface Context {
   readonly used: ReadonlySet<Tensor>;
   readonly renamed: ReadonlyMap<Tensor, string>;
+  readonly fed: ReadonlySet<Tensor>;
 }
 
 /**
@@ -77,16 +79,23 @@ function renamedByOutputs(graph: Graph, renamed = new Map<Tensor, string>()): Ma
 }
 
 function graphProto(graph: Graph, context: Context): GraphProto {
-  const { used, renamed } = context;
+  const { used, renamed, fed } = context;
   const isWritten = ({ inputs: [value], outputs }: Node) =>
     outputs.some((output) => used.has(output)) && !(value !== undefined && renamed.get(value) === outputs[0].name);
   return {
     name: graph.name,
     node: graph.nodes.filter(isWritten).map((node) => nodeProto(node, context)),
     initializer: graph.initialisers.flatMap((tensor) =>
-      used.has(tensor) && tensor.constant !== undefined ? [tensorProto(tensor.name, tensor.constant)] : [],
+      used.has(tensor) && tensor.constant !== undefined && !fed.has(tensor)
+        ? [tensorProto(tensor.name, tensor.constant)]
+        : [],
     ),
-    input: graph.inputs.map((tensor) => valueInfo(tensor.name, tensor)),
+    input: [
+      ...graph.inputs.map((tensor) => valueInfo(tensor.name, tensor)),
+      ...graph.initialisers
+        .filter((tensor) => fed.has(tensor))
+        .map(({ name, dtype, shape }) => withoutLengths(valueInfo(name, { dtype, shape }))),
+    ],
     output: graph.outputs.map((tensor) => valueInfo(tensor.name, tensor)),
   };
 }
@@ -143,4 +152,8 @@ function valueInfo(name: string, { dtype, shape }: TensorType): ValueInfoProto {
     typeof dimension === 'number' ? { dimValue: dimension } : { dimParam: dimension },
   );
   return { name, type: { tensorType: { elemType: DATA_TYPES[dtype].code, shape: { dim } } } };
+}
+
+function withoutLengths({ name, type: { tensorType } }: ValueInfoProto): ValueInfoProto {
+  return { name, type: { tensorType: { ...tensorType, shape: { dim: tensorType.shape.dim.map(() => ({})) } } } };
 }
