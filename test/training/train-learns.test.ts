@@ -61,7 +61,9 @@ describe('training', () => {
 
   test('stops with a clear error when the loss is no longer a number', async () => {
     const { optimiser } = tinyConfiguration();
-    const configuration = tinyConfiguration({ optimiser: { ...optimiser, learning_rate: 1e37 } });
+    const configuration = tinyConfiguration({
+      optimiser: { ...optimiser, kind: 'sgd', learning_rate: 10, gradient_norm_limit: 1e38 },
+    });
     const store = temporaryDirectory();
     await expect(train({ engine, configuration, dataset: barsDataset(), store })).rejects.toThrow(
       /^5 steps in a row up to step \d+ of 32 had a loss or gradient that is not finite; try a lower/,
