@@ -46,7 +46,7 @@ export class OnnxRuntimeEngine implements Engine {
   /**
    * Simplifies the graph. On the CPU, ONNX Runtime gets the constants that tell sizes as inputs: where it knows a size
    * while it plans, it keeps a buffer for the next result of exactly that size instead of freeing it, so that the sizes of
-   * feature maps and patches add up (a quarter of a convolutional step's memory, see bench/training/CONVOLUTIONS.md).
+   * feature maps and patches add up (a quarter of a convolutional step's memory, see bench/training/TRIES.md).
    */
   compile(graph: Graph): Promise<Program> {
     const simplified = simplify(graph).graph;
@@ -82,7 +82,7 @@ export class OnnxRuntimeEngine implements Engine {
       intraOpNumThreads: this.threads,
       interOpNumThreads: 1,
       executionMode: 'sequential',
-      // Planned offsets save no time in a training loop, and take a quarter more memory (bench/training/CONVOLUTIONS.md).
+      // Planned offsets save no time in a training loop, and take a quarter more memory (bench/training/TRIES.md).
       enableMemPattern: false,
       graphOptimizationLevel: 'all',
       logSeverityLevel: 3,
