@@ -12,7 +12,7 @@ import { barsDataset, tinyConfiguration } from './support/bars.js';
 const STEPS = 20;
 const BATCH_SIZE = 16;
 
-const { optimiser } = tinyConfiguration();
+const { optimiser, objective } = tinyConfiguration();
 const convolutions = (...channels: number[]) =>
   channels.map((count) => ({ channels: count, kernel: 4, stride: 2, padding: 1 }));
 
@@ -32,6 +32,24 @@ const CONFIGURATIONS: Readonly<Record<string, Partial<Configuration>>> = {
     optimiser: { ...optimiser, kind: 'sgd', momentum: 0.9, learning_rate: 1e-3, gradient_norm_limit: 1 },
   },
 };
+
+/** Every objective. */
+const OBJECTIVES: Readonly<Record<string, Partial<Configuration['objective']>>> = {
+  'beta-VAE': { beta: 4 },
+  'capacity that rises': { capacity: 3, beta: 20 },
+  'free bits': { free_bits: 0.5 },
+  'beta-TCVAE': { total_correlation: 5 },
+  'DIP-VAE I': { covariance: 'means' },
+  'DIP-VAE II': { covariance: 'samples', covariance_diagonal: 10 },
+  'InfoVAE': { maximum_mean_discrepancy: 50 },
+  'WAE-MMD': { beta: 0, maximum_mean_discrepancy: 100 },
+  'an autoencoder with noise': { beta: 0 },
+  IWAE: { importance_samples: 5 },
+  'IWAE, doubly reparameterised': { importance_samples: 5, doubly_reparameterised: true },
+};
+const byObjective = Object.entries(OBJECTIVES).map(
+  ([name, changes]) => [name, { objective: { ...objective, ...changes } }] as const,
+);
 
 interface Trained {
   readonly losses: number[];
@@ -61,7 +79,7 @@ function relativeDifference(actual: number, expected: number): number {
   return Math.abs(actual - expected) / Math.max(1e-3, Math.abs(expected));
 }
 
-describe.each(Object.entries(CONFIGURATIONS))('the first steps of %s', (_name, changes) => {
+describe.each([...Object.entries(CONFIGURATIONS), ...byObjective])('the first steps of %s', (_name, changes) => {
   test('are the same by tfjs, which differentiates on its own, as by ONNX Runtime', async () => {
     const configuration = tinyConfiguration({ batch_size: BATCH_SIZE, epochs: 1, ...changes });
     const expected = await trained(new OnnxRuntimeEngine(1), configuration);

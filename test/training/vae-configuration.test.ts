@@ -1,5 +1,5 @@
 import { loadPreset, override, parseConfiguration, presetNames } from '@elbo/training/vae/configuration';
-import { klWeight, learningRateFactor } from '@elbo/training/vae/schedules';
+import { capacity, klWeight, learningRateFactor } from '@elbo/training/vae/schedules';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 
@@ -76,6 +76,37 @@ describe('schedules', () => {
     expect(klWeight({ ...preset, kl_warm_up_fraction: 0 }, 0, 100)).toBe(1);
   });
 
+  test('the KL weight rises to beta, anew in every cycle', () => {
+    const configuration = override(preset, [
+      'kl_warm_up_fraction=0.5',
+      'objective.beta=4',
+      'objective.kl_cycles=2',
+    ]);
+    for (const [step, weight] of [
+      [0, 0],
+      [125, 2],
+      [250, 4],
+      [499, 4],
+      [500, 0],
+      [625, 2],
+      [999, 4],
+    ]) {
+      expect(klWeight(configuration, step, 1000), `step ${step}`).toBeCloseTo(weight, 12);
+    }
+  });
+
+  test('the capacity rises in a straight line and stays', () => {
+    const configuration = override(preset, ['objective.capacity=25', 'objective.capacity_fraction=0.2']);
+    for (const [step, nats] of [
+      [0, 0],
+      [100, 12.5],
+      [200, 25],
+      [999, 25],
+    ]) {
+      expect(capacity(configuration, step, 1000), `step ${step}`).toBeCloseTo(nats, 12);
+    }
+  });
+
   test('the cosine schedule falls from the learning rate to its final fraction without ever rising', () => {
     const configuration = override(preset, [
       'learning_rate_schedule.kind=cosine',
@@ -140,13 +171,27 @@ describe('schedules', () => {
       ['learning_rate_schedule.milestones=[0.5]'],
       /^learning_rate_schedule.milestones has 1 entries; expected none for cosine/,
     ],
+    [['objective.capacity=5', 'objective.free_bits=1'], /^objective.capacity and objective.free_bits are both given/],
+    [
+      ['objective.importance_samples=5', 'objective.free_bits=1'],
+      /^objective.free_bits is given; expected 0 with 5 importance samples/,
+    ],
+    [
+      ['objective.importance_samples=5', 'objective.beta=2'],
+      /^objective.beta is 2 and objective.covariance none; expected 1 and none/,
+    ],
+    [
+      ['objective.doubly_reparameterised=true'],
+      /^objective.doubly_reparameterised is true; expected false, or more than one/,
+    ],
+    [['objective.total_correlation=5', 'batch_size=1'], /^batch_size is 1; expected at least 2/],
     [['encoder.hidden=[]'], /^encoder has neither convolutions nor hidden layers/],
   ])('%j: fields that do not suit each other are refused', (assignments, message) => {
     expect(() => override(preset, assignments)).toThrow(message);
   });
 
   test('configurations of older models, without the newer fields, are completed', () => {
-    const { binarisation: _, weight_average_decay: __, ...older } = preset;
+    const { binarisation: _, weight_average_decay: __, objective: ____, ...older } = preset;
     const { convolutions: ___, ...encoder } = preset.encoder;
     expect(parseConfiguration({ ...older, encoder })).toEqual(preset);
   });

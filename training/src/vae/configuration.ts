@@ -72,6 +72,67 @@ export const OptimiserSchema = Type.Object(
 );
 export type OptimiserConfiguration = Static<typeof OptimiserSchema>;
 
+/** What a step minimises; each field alone is a published objective, and those that suit each other can be combined. */
+export const ObjectiveSchema = Type.Object(
+  {
+    beta: Type.Number({ minimum: 0, maximum: 1e6, default: 1, description: 'Weight of the KL term (beta-VAE)' }),
+    kl_cycles: Type.Integer({
+      minimum: 1,
+      maximum: 1000,
+      default: 1,
+      description: 'So often the weight of the KL term rises anew; kl_warm_up_fraction is then of a cycle',
+    }),
+    capacity: Type.Number({
+      minimum: 0,
+      maximum: 1e6,
+      default: 0,
+      description: 'Nats that the KL term is held at, beta being the weight of its distance; 0: it is minimised',
+    }),
+    capacity_fraction: Type.Number({
+      minimum: 0,
+      maximum: 1,
+      default: 0.5,
+      description: 'The capacity rises from 0 over this part of the run',
+    }),
+    free_bits: Type.Number({
+      minimum: 0,
+      maximum: 100,
+      default: 0,
+      description: 'Nats of each latent dimension that cost nothing',
+    }),
+    total_correlation: Type.Number({
+      minimum: 0,
+      maximum: 1e6,
+      default: 0,
+      description: "Weight of the aggregate posterior's total correlation, beside its part of the KL term (beta-TCVAE)",
+    }),
+    covariance: Type.Enum(['none', 'means', 'samples'], {
+      default: 'none',
+      description: 'Whether the covariance of the posterior means (DIP-VAE I) or of z (II) is drawn to the identity',
+    }),
+    covariance_off_diagonal: Type.Number({ minimum: 0, maximum: 1e6, default: 10, description: 'Weight' }),
+    covariance_diagonal: Type.Number({ minimum: 0, maximum: 1e6, default: 100, description: 'Weight' }),
+    maximum_mean_discrepancy: Type.Number({
+      minimum: 0,
+      maximum: 1e6,
+      default: 0,
+      description: "Weight of the aggregate posterior's distance to the prior (InfoVAE; WAE-MMD with beta 0)",
+    }),
+    importance_samples: Type.Integer({
+      minimum: 1,
+      maximum: 1000,
+      default: 1,
+      description: 'Samples of z an example, in the importance-weighted bound where there are several (IWAE)',
+    }),
+    doubly_reparameterised: Type.Boolean({
+      default: false,
+      description: 'Whether the encoder learns by the gradient of Tucker et al. (2019); of several importance samples',
+    }),
+  },
+  { ...closed, default: {} },
+);
+export type ObjectiveConfiguration = Static<typeof ObjectiveSchema>;
+
 export const ConfigurationSchema = Type.Object(
   {
     name: Type.String({ pattern: MODEL_NAME_PATTERN, description: 'Name of the exported model' }),
@@ -95,6 +156,7 @@ export const ConfigurationSchema = Type.Object(
     }),
     batch_size: Width,
     epochs: Type.Integer({ minimum: 1, maximum: 1_000_000 }),
+    objective: ObjectiveSchema,
     kl_warm_up_fraction: Type.Number({
       minimum: 0,
       maximum: 1,
@@ -163,7 +225,11 @@ export function binarises(
 
 /** What a schema cannot say: fields that must suit each other. */
 function consistent(configuration: Configuration): Configuration {
-  const { optimiser, learning_rate_schedule: schedule } = configuration;
+  const { optimiser, objective, learning_rate_schedule: schedule } = configuration;
+  const { importance_samples: samples } = objective;
+  const besidesSamples = (['capacity', 'free_bits', 'total_correlation', 'maximum_mean_discrepancy'] as const).find(
+    (field) => objective[field] !== 0,
+  );
   const rules: readonly (readonly [boolean, string])[] = [
     [
       optimiser.momentum === 0 || optimiser.kind === 'sgd',
@@ -176,6 +242,26 @@ function consistent(configuration: Configuration): Configuration {
     [
       schedule.kind === 'step' ? schedule.milestones.length > 0 : schedule.milestones.length === 0,
       `learning_rate_schedule.milestones has ${schedule.milestones.length} entries; expected ${schedule.kind === 'step' ? 'at least one' : 'none'} for ${schedule.kind}`,
+    ],
+    [
+      objective.capacity === 0 || objective.free_bits === 0,
+      'objective.capacity and objective.free_bits are both given; expected one of them, since both say what the KL term may be',
+    ],
+    [
+      samples === 1 || besidesSamples === undefined,
+      `objective.${besidesSamples} is given; expected 0 with ${samples} importance samples, whose bound has no KL term of its own`,
+    ],
+    [
+      samples === 1 || (objective.beta === 1 && objective.covariance === 'none'),
+      `objective.beta is ${objective.beta} and objective.covariance ${objective.covariance}; expected 1 and none with ${samples} importance samples`,
+    ],
+    [
+      samples > 1 || !objective.doubly_reparameterised,
+      'objective.doubly_reparameterised is true; expected false, or more than one of objective.importance_samples',
+    ],
+    [
+      objective.maximum_mean_discrepancy + objective.total_correlation === 0 || configuration.batch_size > 1,
+      `batch_size is ${configuration.batch_size}; expected at least 2 for an objective that compares examples`,
     ],
   ];
   const parts = Object.entries({ encoder: configuration.encoder, decoder: configuration.decoder });

@@ -1,10 +1,12 @@
 import type { Parameter, Weights } from '../nn/parameters.js';
-import { add, mul, reduceMean, reduceSum } from '../onnx/ops.js';
+import { abs, add, expand, mul, reduceMean, reduceSum, reshape, sub, unsqueeze } from '../onnx/ops.js';
 import type { Tensor } from '../onnx/tensor.js';
-import type { Configuration, OptimiserConfiguration } from './configuration.js';
+import type { Configuration, ObjectiveConfiguration, OptimiserConfiguration } from './configuration.js';
+import { importanceBound } from './importance.js';
 import type { Model } from './model.js';
 import { reparameterise } from './priors.js';
-import { klWeight } from './schedules.js';
+import { covariancePenalty, freeBits, maximumMeanDiscrepancy, totalCorrelation } from './regularisers.js';
+import { capacity, klWeight } from './schedules.js';
 
 /** What a training step computes from. */
 export interface StepInputs {
@@ -65,8 +67,13 @@ export function elboTerms(model: Model, x: Tensor, noise: Tensor, weights: Weigh
   };
 }
 
-/** The negative ELBO of a minibatch, its mean over the examples, with the KL term's weight as scheduled. */
+/**
+ * The objective of a configuration: the negative ELBO of a minibatch, its mean over the examples, with the KL term
+ * weighted as scheduled, and with whatever the configuration puts beside it or in its place.
+ */
 export function vaeObjective(model: Model, configuration: Configuration): Objective {
+  const { objective } = configuration;
+  const isSampled = objective.importance_samples > 1;
   return {
     parameters: model.parameters,
     losses: [
@@ -76,15 +83,94 @@ export function vaeObjective(model: Model, configuration: Configuration): Object
         optimiser: configuration.optimiser,
       },
     ],
-    noise: { z: [model.latentSize] },
-    schedules: { kl_weight: (step, totalSteps) => klWeight(configuration, step, totalSteps) },
-    terms: ['loss', 'reconstruction', 'kl'],
-    build({ x, noise, scheduled }, weights) {
-      const terms = elboTerms(model, x, noise.z, weights);
-      const reconstruction = reduceMean(terms.reconstruction);
-      const kl = reduceMean(terms.kl);
-      const loss = add(reconstruction, mul(kl, scheduled.kl_weight));
-      return { terms: { loss, reconstruction, kl }, losses: { elbo: loss } };
+    noise: {
+      z: isSampled ? [objective.importance_samples, model.latentSize] : [model.latentSize],
+      ...(objective.maximum_mean_discrepancy > 0 && { prior: [model.latentSize] }),
     },
+    schedules: {
+      ...(!isSampled && { kl_weight: (step, totalSteps) => klWeight(configuration, step, totalSteps) }),
+      ...(objective.capacity > 0 && { capacity: (step, totalSteps) => capacity(configuration, step, totalSteps) }),
+    },
+    terms: ['loss', 'reconstruction', 'kl'],
+    build: (inputs, weights) =>
+      isSampled
+        ? importanceWeighted(model, configuration, inputs, weights)
+        : regularised(model, configuration, inputs, weights),
   };
+}
+
+type Built = ReturnType<Objective['build']>;
+
+/** Reconstruction, the KL term, and penalties of the aggregate posterior. */
+function regularised(
+  model: Model,
+  { objective }: Configuration,
+  { x, noise, scheduled }: StepInputs,
+  weights: Weights,
+): Built {
+  const posterior = model.encode(x, weights);
+  const z = reparameterise(posterior, noise.z);
+  const reconstruction = reduceMean(model.negativeLogLikelihood(x, model.decode(z, weights), weights));
+  const divergence = model.prior.divergence(posterior);
+  const kl = reduceMean(reduceSum(divergence, [1]));
+
+  const weighted = (weight: number, penalty: () => Tensor) => (weight === 0 ? [] : [mul(penalty(), weight)]);
+  const { covariance } = objective;
+  const loss = [
+    reconstruction,
+    mul(klCost(objective, divergence, kl, scheduled), scheduled.kl_weight),
+    ...weighted(objective.total_correlation, () => totalCorrelation(posterior, z)),
+    ...weighted(objective.maximum_mean_discrepancy, () => maximumMeanDiscrepancy(z, noise.prior)),
+    ...(covariance === 'none'
+      ? []
+      : [
+          covariancePenalty(posterior, {
+            of: covariance,
+            off_diagonal: objective.covariance_off_diagonal,
+            diagonal: objective.covariance_diagonal,
+          }),
+        ]),
+  ].reduce((sum, term) => add(sum, term));
+  return { terms: { loss, reconstruction, kl }, losses: { elbo: loss } };
+}
+
+/** What is weighted by beta: the KL term, what it has beyond the free bits, or its distance to the capacity. */
+function klCost(
+  { free_bits: freeNats, capacity }: ObjectiveConfiguration,
+  divergence: Tensor,
+  kl: Tensor,
+  scheduled: StepInputs['scheduled'],
+): Tensor {
+  if (capacity > 0) return abs(sub(kl, scheduled.capacity));
+  return freeNats > 0 ? freeBits(divergence, freeNats) : kl;
+}
+
+function importanceWeighted(
+  model: Model,
+  { objective }: Configuration,
+  { x, noise }: StepInputs,
+  weights: Weights,
+): Built {
+  const [examples, samples, size] = noise.z.shape as number[];
+  const repeated = (tensor: Tensor): Tensor => {
+    const [, ...shape] = tensor.shape as number[];
+    return reshape(expand(unsqueeze(tensor, [1]), [examples, samples, ...shape]), [examples * samples, ...shape]);
+  };
+  const posterior = model.encode(x, weights);
+  const inputs = repeated(x);
+  const misfit = (z: Tensor) => model.negativeLogLikelihood(inputs, model.decode(z, weights), weights);
+  const { bound, loss, z } = importanceBound(
+    {
+      mean: repeated(posterior.mean),
+      logVariance: repeated(posterior.logVariance),
+      noise: reshape(noise.z, [examples * samples, size]),
+      examples,
+      samples,
+      logJoint: (at) => sub(model.prior.logDensity(at), misfit(at)),
+    },
+    objective.doubly_reparameterised,
+  );
+  const reconstruction = reduceMean(misfit(z));
+  const kl = reduceMean(reduceSum(model.prior.divergence(posterior), [1]));
+  return { terms: { loss: bound, reconstruction, kl }, losses: { elbo: loss } };
 }

@@ -1,8 +1,18 @@
 import type { Configuration } from './configuration.js';
 
-/** Weight of the KL term at a step (from 0) of a run of `totalSteps`: a straight rise from 0 to 1 (Sønderby et al., 2016). */
+/**
+ * Weight of the KL term at a step (from 0) of a run of `totalSteps`: a straight rise from 0 to beta (Sønderby et al.,
+ * 2016), once or in every cycle (Fu et al., 2019).
+ */
 export function klWeight(configuration: Configuration, step: number, totalSteps: number): number {
-  return rising(configuration.kl_warm_up_fraction * totalSteps, step);
+  const { beta, kl_cycles: cycles } = configuration.objective;
+  const cycle = totalSteps / cycles;
+  return beta * rising(configuration.kl_warm_up_fraction * cycle, step % cycle);
+}
+
+/** Nats that the KL term is held at, at a step (from 0) of a run of `totalSteps` (Burgess et al., 2018, section 4.2). */
+export function capacity({ objective }: Configuration, step: number, totalSteps: number): number {
+  return objective.capacity * rising(objective.capacity_fraction * totalSteps, step);
 }
 
 /**

@@ -37,6 +37,11 @@ export function expandLike(x: Tensor, like: Tensor): Tensor {
   return apply('Expand', [x, target]);
 }
 
+/** Repeated along axes of length 1, or new ones at the front, until it has that shape. */
+export function expand(x: Tensor, shape: readonly number[]): Tensor {
+  return sameShape(x.shape, shape) ? x : apply('Expand', [x, vector(x.graph, shape)]);
+}
+
 export function transpose(x: Tensor, order: readonly number[]): Tensor {
   return apply('Transpose', [x], { perm: ints(order) });
 }
