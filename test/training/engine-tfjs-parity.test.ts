@@ -41,7 +41,7 @@ const OBJECTIVES: Readonly<Record<string, Partial<Configuration['objective']>>> 
   'beta-TCVAE': { total_correlation: 5 },
   'DIP-VAE I': { covariance: 'means' },
   'DIP-VAE II': { covariance: 'samples', covariance_diagonal: 10 },
-  'InfoVAE': { maximum_mean_discrepancy: 50 },
+  InfoVAE: { maximum_mean_discrepancy: 50 },
   'WAE-MMD': { beta: 0, maximum_mean_discrepancy: 100 },
   'an autoencoder with noise': { beta: 0 },
   IWAE: { importance_samples: 5 },

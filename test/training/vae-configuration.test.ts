@@ -77,11 +77,7 @@ describe('schedules', () => {
   });
 
   test('the KL weight rises to beta, anew in every cycle', () => {
-    const configuration = override(preset, [
-      'kl_warm_up_fraction=0.5',
-      'objective.beta=4',
-      'objective.kl_cycles=2',
-    ]);
+    const configuration = override(preset, ['kl_warm_up_fraction=0.5', 'objective.beta=4', 'objective.kl_cycles=2']);
     for (const [step, weight] of [
       [0, 0],
       [125, 2],

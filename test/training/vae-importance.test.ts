@@ -45,8 +45,7 @@ async function run(doubly: boolean): Promise<Record<'bound' | 'mean' | 'logVaria
     return [bound, ...gradients(loss, [m, v, t])];
   });
   const [bound, ofMean, ofLogVariance, ofTheta] = outputs.map(numbersOf);
-  const perExample = (values: number[]) =>
-    mean.map((_, n) => samplesOf(n).reduce((sum, i) => sum + values[i], 0));
+  const perExample = (values: number[]) => mean.map((_, n) => samplesOf(n).reduce((sum, i) => sum + values[i], 0));
   return { bound, mean: perExample(ofMean), logVariance: perExample(ofLogVariance), theta: ofTheta };
 }
 
@@ -75,6 +74,12 @@ test('doubly reparameterised, the encoder learns through z alone, by the squares
   const slope = z.map((at, i) => -2 * (at - theta) + (at - mean[example(i)]) / sigma[example(i)] ** 2);
   const through = (dz: (i: number) => number) =>
     mean.map((_, n) => samplesOf(n).reduce((sum, i) => sum - (share[i] ** 2 * slope[i] * dz(i)) / N, 0));
-  expectClose(result.mean, through(() => 1));
-  expectClose(result.logVariance, through((i) => 0.5 * sigma[example(i)] * noise[i]));
+  expectClose(
+    result.mean,
+    through(() => 1),
+  );
+  expectClose(
+    result.logVariance,
+    through((i) => 0.5 * sigma[example(i)] * noise[i]),
+  );
 });

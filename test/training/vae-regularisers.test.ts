@@ -29,8 +29,7 @@ async function scalarOf(build: (posterior: Posterior, z: Tensor, prior: Tensor) 
 }
 
 test('free bits: a dimension costs what its mean KL has beyond them', async () => {
-  const kl = (n: number, j: number) =>
-    0.5 * (mean[n][j] ** 2 + Math.exp(logVariance[n][j]) - logVariance[n][j] - 1);
+  const kl = (n: number, j: number) => 0.5 * (mean[n][j] ** 2 + Math.exp(logVariance[n][j]) - logVariance[n][j] - 1);
   const perDimension = range(Z).map((j) => average(range(N).map((n) => kl(n, j))));
   // One dimension below, the others above.
   const free = average(perDimension.toSorted((a, b) => a - b).slice(0, 2));
@@ -60,7 +59,9 @@ test.each(['means', 'samples'] as const)('the covariance of %s is compared with 
     average(mean.map((row) => (row[i] - centre[i]) * (row[j] - centre[j]))) +
     (of === 'samples' && i === j ? average(logVariance.map((row) => Math.exp(row[i]))) : 0);
   const expected = sum(
-    range(Z).flatMap((i) => range(Z).map((j) => (i === j ? 5 * (covariance(i, i) - 1) ** 2 : 2 * covariance(i, j) ** 2))),
+    range(Z).flatMap((i) =>
+      range(Z).map((j) => (i === j ? 5 * (covariance(i, i) - 1) ** 2 : 2 * covariance(i, j) ** 2)),
+    ),
   );
   const actual = await scalarOf((posterior) => covariancePenalty(posterior, { of, off_diagonal: 2, diagonal: 5 }));
   expect(actual / expected).toBeCloseTo(1, 5);

@@ -1,4 +1,17 @@
-import { add, exp, mul, neg, reduceLogSumExp, reduceMean, reduceSum, reshape, softmax, square, stopGradient, sub } from '../onnx/ops.js';
+import {
+  add,
+  exp,
+  mul,
+  neg,
+  reduceLogSumExp,
+  reduceMean,
+  reduceSum,
+  reshape,
+  softmax,
+  square,
+  stopGradient,
+  sub,
+} from '../onnx/ops.js';
 import type { Tensor } from '../onnx/tensor.js';
 
 const LOG_TWO_PI = Math.log(2 * Math.PI);
