@@ -1,0 +1,84 @@
+import { take } from '@elbo/training/data/dataset';
+import { OnnxRuntimeEngine } from '@elbo/training/engines/onnxruntime';
+import { type ElboEstimate, ElboEvaluator, negativeLogLikelihood } from '@elbo/training/evaluation/elbo';
+import { latentStructure } from '@elbo/training/evaluation/latent-structure';
+import { Trainer } from '@elbo/training/trainer/trainer';
+import type { ObjectiveConfiguration } from '@elbo/training/vae/configuration';
+import { buildModel } from '@elbo/training/vae/model';
+import { vaeObjective } from '@elbo/training/vae/objective';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { barsDataset, tinyConfiguration } from './support/bars.js';
+
+// That each objective does to a small model what it is for, beside the plain ELBO with the same seed.
+
+const engine = new OnnxRuntimeEngine(1);
+const { train: examples, test: heldOut } = barsDataset(1500, 400);
+
+interface Outcome extends ElboEstimate {
+  readonly negativeLogLikelihood: number;
+  readonly activeUnits: number;
+  readonly klPerDimension: readonly number[];
+}
+
+async function trainedWith(changes: Partial<ObjectiveConfiguration>): Promise<Outcome> {
+  const base = tinyConfiguration({
+    epochs: 25,
+    latent_size: 8,
+    encoder: { convolutions: [], hidden: [32] },
+    decoder: { convolutions: [], hidden: [32] },
+  });
+  const configuration = { ...base, objective: { ...base.objective, ...changes } };
+  const model = buildModel(configuration, examples.shape);
+  const trainer = await Trainer.create(engine, vaeObjective(model, configuration), configuration, examples);
+  for (let epoch = 0; epoch < configuration.epochs; epoch++) for await (const _ of trainer.runEpoch());
+  const evaluator = await ElboEvaluator.create(engine, model, { examples: heldOut, seed: 1, binarise: true });
+  const estimate = await evaluator.evaluate(trainer.weights);
+  const held = { examples: take(heldOut, 100), seed: 1, binarise: true };
+  const { negativeLogLikelihood: nats } = await negativeLogLikelihood(engine, model, trainer.weights, held, {
+    samples: 100,
+  });
+  const { activeUnits, klPerDimension } = await latentStructure(engine, model, trainer.weights, heldOut);
+  await evaluator.release();
+  await trainer.release();
+  return { ...estimate, negativeLogLikelihood: nats, activeUnits, klPerDimension: [...klPerDimension] };
+}
+
+describe('beside the plain ELBO', () => {
+  let plain: Outcome;
+  beforeAll(async () => {
+    plain = await trainedWith({});
+  });
+
+  test('a larger beta leaves the posterior fewer nats', async () => {
+    const { kl, reconstruction } = await trainedWith({ beta: 4 });
+    expect(kl).toBeLessThan(0.6 * plain.kl);
+    expect(reconstruction).toBeGreaterThan(plain.reconstruction);
+  });
+
+  test('a capacity holds the KL term at its nats', async () => {
+    for (const capacity of [0.5 * plain.kl, 1.5 * plain.kl]) {
+      const { kl } = await trainedWith({ capacity, beta: 30, capacity_fraction: 0.5 });
+      expect(Math.abs(kl / capacity - 1), `${capacity} nats`).toBeLessThan(0.1);
+    }
+  });
+
+  test('free bits keep latent dimensions in use that a larger beta gives up', async () => {
+    const without = await trainedWith({ beta: 4 });
+    const { klPerDimension } = await trainedWith({ beta: 4, free_bits: 0.5 });
+    expect(Math.min(...without.klPerDimension)).toBeLessThan(0.1);
+    expect(Math.min(...klPerDimension)).toBeGreaterThan(0.3);
+  });
+
+  test('without a KL term the posterior says as much as it can', async () => {
+    const { kl, reconstruction } = await trainedWith({ beta: 0 });
+    expect(kl).toBeGreaterThan(2 * plain.kl);
+    expect(reconstruction).toBeLessThan(plain.reconstruction);
+  });
+
+  test.each([false, true])('importance samples serve the likelihood, not the ELBO (doubly: %s)', async (doubly) => {
+    const outcome = await trainedWith({ importance_samples: 8, doubly_reparameterised: doubly });
+    expect(outcome.negativeLogLikelihood).toBeLessThan(plain.negativeLogLikelihood);
+    expect(outcome.negativeElbo).toBeGreaterThan(outcome.negativeLogLikelihood);
+    expect(outcome.activeUnits).toBeGreaterThanOrEqual(plain.activeUnits);
+  });
+});
