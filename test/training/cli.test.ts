@@ -42,10 +42,20 @@ function elbo(
 const small = ['--preset', 'shapes-mlp', '--limit', '500', '--epochs', '2', '--threads', '1'];
 
 describe('elbo', () => {
+  test('train says once that the latent space has collapsed, while it goes on', async () => {
+    const args = [...small, '--epochs', '4', '--set', 'objective.beta=500', '--set', 'kl_warm_up_fraction=0'];
+    const { code, stderr } = await elbo(['train', ...args, '--out', temporaryDirectory()]);
+    expect(code).toBe(0);
+    expect(stderr).toMatch(/epoch 4: .*, 0 of 12 latent dimensions active/);
+    expect(stderr.match(/posterior collapse/g)).toHaveLength(1);
+  });
+
   test('train, inspect and evaluate: from nothing to a measured model, with JSON as the last line', async () => {
     const out = temporaryDirectory();
     const trained = await elbo(['train', ...small, '--name', 'cli-test', '--out', out, '--seed', '3', '--json']);
-    expect(trained.stderr).toMatch(/^epoch 1: −ELBO train [\d.]+, validation [\d.]+/);
+    expect(trained.stderr).toMatch(
+      /^epoch 1: −ELBO train [\d.]+, validation [\d.]+ \(KL [\d.]+\), \d+ of 12 latent dimensions active\n/,
+    );
     expect(trained.stderr).not.toContain('\u001b');
     expect(trained.code).toBe(0);
     const result = JSON.parse(trained.stdout.trimEnd().split('\n').at(-1) ?? '');

@@ -203,11 +203,12 @@ async function trainEpochs(
       }
       const trained = means(epoch);
       epoch = NOTHING;
-      const { negativeElbo, reconstruction, kl } = await evaluator.evaluate(trainer.weights);
+      const { negativeElbo, reconstruction, kl, latent } = await evaluator.evaluate(trainer.weights);
       const record = {
         epoch: trainer.epoch,
         train: trained,
         validation: { loss: negativeElbo, reconstruction, kl },
+        activeUnits: latent.activeUnits,
       };
       history.push(record);
       if (negativeElbo < (best?.negativeElbo ?? Number.POSITIVE_INFINITY)) {

@@ -88,6 +88,7 @@ async function run(flags: TrainFlags): Promise<void> {
   process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
   const display = progressDisplay(configuration.name);
   let skippedBefore = 0;
+  let wasCollapsed = false;
   try {
     const result = await train({
       engine,
@@ -108,10 +109,14 @@ async function run(flags: TrainFlags): Promise<void> {
         const terms = `−ELBO ${(metrics.reconstruction + metrics.kl).toFixed(2)} = ${metrics.reconstruction.toFixed(2)} + KL ${metrics.kl.toFixed(2)}`;
         display.update(step, totalSteps, `epoch ${epoch + 1}/${configuration.epochs} · ${terms}`);
       },
-      onEpoch({ epoch, train: { reconstruction, kl }, validation }) {
+      onEpoch({ epoch, train: { reconstruction, kl }, validation, activeUnits }) {
         display.line(
-          `epoch ${epoch}: −ELBO train ${(reconstruction + kl).toFixed(2)}, validation ${validation?.loss.toFixed(2)} (KL ${validation?.kl.toFixed(2)})`,
+          `epoch ${epoch}: −ELBO train ${(reconstruction + kl).toFixed(2)}, validation ${validation?.loss.toFixed(2)} (KL ${validation?.kl.toFixed(2)}), ${activeUnits} of ${configuration.latent_size} latent dimensions active`,
         );
+        const hasCollapsed =
+          activeUnits === 0 && epoch > Math.max(1, configuration.kl_warm_up_fraction * configuration.epochs);
+        if (hasCollapsed && !wasCollapsed) display.line(COLLAPSED);
+        wasCollapsed = hasCollapsed;
       },
       onExport: (epoch) => display.line(`measuring and exporting the weights of epoch ${epoch}`),
     });
@@ -148,6 +153,10 @@ async function run(flags: TrainFlags): Promise<void> {
     process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
   }
 }
+
+/** What can be done where the decoder ignores z (Bowman et al., 2016). */
+const COLLAPSED =
+  'posterior collapse: no latent dimension says anything of the examples; try objective.free_bits, a longer kl_warm_up_fraction, a smaller objective.beta or a smaller decoder';
 
 function append(value: string, all: readonly string[]): string[] {
   return [...all, value];

@@ -9,6 +9,7 @@ import type { Model } from '../vae/model.js';
 import { elboTerms } from '../vae/objective.js';
 import { logPosteriorDensity, reparameterise } from '../vae/priors.js';
 import { inputBatches } from './batches.js';
+import { type LatentStructure, LatentUse } from './latent-structure.js';
 
 /** Means over examples, in nats. */
 export interface ElboEstimate {
@@ -16,6 +17,7 @@ export interface ElboEstimate {
   readonly negativeElbo: number;
   readonly reconstruction: number;
   readonly kl: number;
+  readonly latent: LatentStructure;
 }
 
 /** Examples that a model is measured on, and what is drawn for it. */
@@ -54,20 +56,21 @@ export class ElboEvaluator {
     const { latentSize, parameters } = this.#model;
     const values = weightFeeds(parameters, weights);
     const random = new RandomSource(this.#seed, 1);
-    const total = { reconstruction: 0, kl: 0 };
+    let misfit = 0;
+    const use = new LatentUse(latentSize);
     const { count } = this.#examples;
     for await (const { start, end, x } of inputBatches(this.#examples, this.#binarise ? this.#seed : undefined)) {
       const rows = end - start;
       const noise = float32(random.fillNormal(new Float32Array(rows * latentSize)), [rows, latentSize]);
       const outputs = await this.#program.run({ x, noise, ...values });
-      for (const term of ['reconstruction', 'kl'] as const) {
-        for (const nats of outputs[term].data as Float32Array) total[term] += nats;
-      }
+      for (const nats of outputs.reconstruction.data as Float32Array) misfit += nats;
+      use.add(outputs.mean.data as Float32Array, outputs.divergence.data as Float32Array);
       onProgress?.(end, count);
     }
-    const reconstruction = total.reconstruction / count;
-    const kl = total.kl / count;
-    return { negativeElbo: reconstruction + kl, reconstruction, kl };
+    const reconstruction = misfit / count;
+    const latent = use.structure;
+    const kl = latent.klPerDimension.reduce((sum, nats) => sum + nats, 0);
+    return { negativeElbo: reconstruction + kl, reconstruction, kl, latent };
   }
 
   release(): Promise<void> {
@@ -75,14 +78,15 @@ export class ElboEvaluator {
   }
 }
 
-/** x [N, …], noise [N, Z] and the weights → reconstruction [N], kl [N]: the training objective's own terms. */
+/** x [N, …], noise [N, Z] and the weights → reconstruction [N], divergence and posterior mean [N, Z], as in training. */
 function elboGraph(model: Model): Graph {
   const graph = new Graph('elbo');
   const x = graph.input('x', 'float32', ['N', ...model.inputShape]);
   const noise = graph.input('noise', 'float32', ['N', model.latentSize]);
   const terms = elboTerms(model, x, noise, inputWeights(graph, model.parameters));
   graph.output(terms.reconstruction, 'reconstruction');
-  graph.output(terms.kl, 'kl');
+  graph.output(terms.divergence, 'divergence');
+  graph.output(terms.posterior.mean, 'mean');
   return graph;
 }
 

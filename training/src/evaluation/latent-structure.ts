@@ -14,6 +14,41 @@ export interface LatentStructure {
   readonly klPerDimension: readonly number[];
 }
 
+/** Gathers over batches which latent dimensions a model uses, and how much each tells about the examples. */
+export class LatentUse {
+  readonly #size: number;
+  readonly #mean: Float64Array;
+  readonly #square: Float64Array;
+  readonly #divergence: Float64Array;
+  #count = 0;
+
+  constructor(latentSize: number) {
+    this.#size = latentSize;
+    this.#mean = new Float64Array(latentSize);
+    this.#square = new Float64Array(latentSize);
+    this.#divergence = new Float64Array(latentSize);
+  }
+
+  /** @param mean of the posteriors and @param divergence from the prior, each [N, Z] */
+  add(mean: ArrayLike<number>, divergence: ArrayLike<number>): void {
+    for (let i = 0; i < mean.length; i++) {
+      const dimension = i % this.#size;
+      this.#mean[dimension] += mean[i];
+      this.#square[dimension] += mean[i] * mean[i];
+      this.#divergence[dimension] += divergence[i];
+    }
+    this.#count += mean.length / this.#size;
+  }
+
+  get structure(): LatentStructure {
+    const variances = this.#square.map((square, i) => square / this.#count - (this.#mean[i] / this.#count) ** 2);
+    return {
+      activeUnits: variances.filter((variance) => variance > ACTIVE_VARIANCE).length,
+      klPerDimension: Array.from(this.#divergence, (sum) => sum / this.#count),
+    };
+  }
+}
+
 /** Which latent dimensions a model uses on the given examples, and how much each tells about them. */
 export async function latentStructure(
   engine: Engine,
@@ -28,23 +63,12 @@ export async function latentStructure(
   graph.output(model.prior.divergence(posterior), 'divergence');
   const program = await engine.compile(graph);
   try {
-    const size = model.latentSize;
-    const sums = { mean: new Float64Array(size), square: new Float64Array(size), divergence: new Float64Array(size) };
+    const use = new LatentUse(model.latentSize);
     for await (const { x } of inputBatches(examples)) {
       const { mean, divergence } = await program.run({ x });
-      for (let i = 0; i < mean.data.length; i++) {
-        const value = Number(mean.data[i]);
-        sums.mean[i % size] += value;
-        sums.square[i % size] += value * value;
-        sums.divergence[i % size] += Number(divergence.data[i]);
-      }
+      use.add(mean.data as Float32Array, divergence.data as Float32Array);
     }
-    const { count } = examples;
-    const variances = sums.square.map((square, i) => square / count - (sums.mean[i] / count) ** 2);
-    return {
-      activeUnits: variances.filter((variance) => variance > ACTIVE_VARIANCE).length,
-      klPerDimension: Array.from(sums.divergence, (sum) => sum / count),
-    };
+    return use.structure;
   } finally {
     await program.release();
   }

@@ -13,6 +13,8 @@ export interface EpochRecord {
   readonly epoch: number;
   readonly train: LossTerms;
   readonly validation?: LossTerms;
+  /** Latent dimensions that say something of the validation examples. */
+  readonly activeUnits?: number;
 }
 
 interface Series {

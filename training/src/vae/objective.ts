@@ -4,7 +4,7 @@ import type { Tensor } from '../onnx/tensor.js';
 import type { Configuration, ObjectiveConfiguration, OptimiserConfiguration } from './configuration.js';
 import { importanceBound } from './importance.js';
 import type { Model } from './model.js';
-import { reparameterise } from './priors.js';
+import { type Posterior, reparameterise } from './priors.js';
 import { covariancePenalty, freeBits, maximumMeanDiscrepancy, totalCorrelation } from './regularisers.js';
 import { capacity, klWeight } from './schedules.js';
 
@@ -45,25 +45,29 @@ export interface Objective {
   build(inputs: StepInputs, weights: Weights): Readonly<Record<'terms' | 'losses', Readonly<Record<string, Tensor>>>>;
 }
 
-/** The two terms of the negative ELBO of each example, in nats: −log p(x | z) at one z ~ q(z | x), and KL(q ‖ p). */
+/** What the negative ELBO of examples is made of, with one sample of z each (Kingma & Welling, 2014, eq. 7). */
 export interface ElboTerms {
-  /** [N] */
+  readonly posterior: Posterior;
+  /** [N, Z] */
+  readonly z: Tensor;
+  /** −log p(x | z) of each example, in nats: [N]. */
   readonly reconstruction: Tensor;
-  /** [N] */
-  readonly kl: Tensor;
+  /** KL(q(z_i | x) ‖ p(z_i)) of each latent dimension, in nats: [N, Z]. */
+  readonly divergence: Tensor;
 }
 
 /**
- * The negative ELBO's terms with one sample an example (Kingma & Welling, 2014, eq. 7).
  * @param x [N, …inputShape]
  * @param noise [N, latentSize], standard normal
  */
 export function elboTerms(model: Model, x: Tensor, noise: Tensor, weights: Weights): ElboTerms {
   const posterior = model.encode(x, weights);
-  const decoded = model.decode(reparameterise(posterior, noise), weights);
+  const z = reparameterise(posterior, noise);
   return {
-    reconstruction: model.negativeLogLikelihood(x, decoded, weights),
-    kl: reduceSum(model.prior.divergence(posterior), [1]),
+    posterior,
+    z,
+    reconstruction: model.negativeLogLikelihood(x, model.decode(z, weights), weights),
+    divergence: model.prior.divergence(posterior),
   };
 }
 
@@ -108,10 +112,8 @@ function regularised(
   { x, noise, scheduled }: StepInputs,
   weights: Weights,
 ): Built {
-  const posterior = model.encode(x, weights);
-  const z = reparameterise(posterior, noise.z);
-  const reconstruction = reduceMean(model.negativeLogLikelihood(x, model.decode(z, weights), weights));
-  const divergence = model.prior.divergence(posterior);
+  const { posterior, z, divergence, ...terms } = elboTerms(model, x, noise.z, weights);
+  const reconstruction = reduceMean(terms.reconstruction);
   const kl = reduceMean(reduceSum(divergence, [1]));
 
   const weighted = (weight: number, penalty: () => Tensor) => (weight === 0 ? [] : [mul(penalty(), weight)]);
