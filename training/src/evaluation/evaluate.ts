@@ -1,14 +1,21 @@
 import type { Metric } from '@elbo/models';
+import { DataError } from '../data/data-error.js';
 import type { Examples } from '../data/dataset.js';
 import type { Engine } from '../engines/engine.js';
 import type { WeightValues } from '../nn/parameters.js';
 import type { Model } from '../vae/model.js';
+import { mutualInformationGap } from './disentanglement.js';
 import { ElboEvaluator, negativeLogLikelihood, type OnProgress } from './elbo.js';
+import { embed, nearestNeighbourAccuracy } from './embedding.js';
 import { latentStructure } from './latent-structure.js';
 
 /** The metrics of `elbo evaluate`, by the names it takes. */
-export const METRICS = ['elbo', 'nll', 'active-units'] as const;
+export const METRICS = ['elbo', 'nll', 'active-units', 'knn', 'mig'] as const;
 export type MetricName = (typeof METRICS)[number];
+
+/** Neighbours that vote on the class of an example, and examples that are classified. */
+const NEIGHBOURS = 5;
+const QUERIES = 2000;
 
 /** Importance samples an example where none are asked for. */
 export const DEFAULT_SAMPLES = 1000;
@@ -72,6 +79,34 @@ export async function evaluate(options: EvaluateOptions): Promise<Record<string,
           protocol: 'variance of the posterior mean over examples > 0.01',
         });
         onProgress?.(examples.count, examples.count);
+        break;
+      }
+      case 'knn': {
+        const { labels } = examples;
+        if (labels === undefined)
+          throw new DataError('metric knn needs the class of each example, which the data lack');
+        const embedding = await embed(engine, model, weights, examples);
+        const accuracy = nearestNeighbourAccuracy(embedding, labels, { neighbours: NEIGHBOURS, queries: QUERIES });
+        record('knn_accuracy', {
+          value: 100 * accuracy,
+          unit: '%',
+          protocol: `${NEIGHBOURS} nearest posterior means among all other examples, of the first ${Math.min(QUERIES, examples.count)}`,
+        });
+        break;
+      }
+      case 'mig': {
+        const { factors } = examples;
+        if (factors === undefined) {
+          throw new DataError(
+            'metric mig needs the factors that made each example, which only the data set shapes has',
+          );
+        }
+        const embedding = await embed(engine, model, weights, examples);
+        record('mig', {
+          value: mutualInformationGap(embedding, factors),
+          unit: '',
+          protocol: `of ${factors.names.join(', ')}, by a histogram of 20 bins of the posterior means`,
+        });
       }
     }
   }
