@@ -6,7 +6,8 @@ import { importanceBound } from '@elbo/training/vae/importance';
 import { expect, test } from 'vitest';
 import { evaluate, numbersOf } from './support/harness.js';
 
-// log p(x, z) = −Σ (z − theta)²: a model whose weights and gradients are formulas. One latent dimension.
+// log p(x | z) = −(z − theta)² + offset(z), log p(z) = −offset(z), with offset(z) = z: a model whose weights and gradients
+// are formulas. One latent dimension.
 
 const [N, K] = [3, 4];
 const random = new RandomSource(7);
@@ -28,9 +29,9 @@ const samplesOf = (n: number) => Array.from({ length: K }, (_, k) => n * K + k);
 const total = (n: number) => samplesOf(n).reduce((sum, i) => sum + Math.exp(logWeight[i]), 0);
 const share = logWeight.map((value, i) => Math.exp(value) / total(example(i)));
 
-async function run(doubly: boolean): Promise<Record<'bound' | 'mean' | 'logVariance' | 'theta', number[]>> {
+async function run(doubly: boolean, weight = 1): Promise<Record<'bound' | 'mean' | 'logVariance' | 'theta', number[]>> {
   const columns = [repeated(mean), repeated(logVariance), noise].map((values) => float32(values, [N * K, 1]));
-  const outputs = await evaluate([...columns, float32([theta], [1])], (m, v, e, t) => {
+  const outputs = await evaluate([...columns, float32([theta], [1]), float32([weight], [])], (m, v, e, t, klWeight) => {
     const { bound, loss } = importanceBound(
       {
         mean: m,
@@ -38,7 +39,9 @@ async function run(doubly: boolean): Promise<Record<'bound' | 'mean' | 'logVaria
         noise: e,
         examples: N,
         samples: K,
-        logJoint: (at) => mul(reduceSum(square(sub(at, t)), [1]), -1),
+        logLikelihood: (at) => sub(reduceSum(at, [1]), reduceSum(square(sub(at, t)), [1])),
+        logPrior: (at) => mul(reduceSum(at, [1]), -1),
+        klWeight,
       },
       doubly,
     );
@@ -82,4 +85,14 @@ test('doubly reparameterised, the encoder learns through z alone, by the squares
     result.logVariance,
     through((i) => 0.5 * sigma[example(i)] * noise[i]),
   );
+});
+
+test('while it warms up, the prior and the posterior count less', async () => {
+  const weighted = z.map((at, i) => {
+    const n = example(i);
+    const logPosterior = -0.5 * (noise[i] ** 2 + logVariance[n] + Math.log(2 * Math.PI));
+    return at - (at - theta) ** 2 + 0.3 * (-at - logPosterior);
+  });
+  const expected = mean.map((_, n) => Math.log(samplesOf(n).reduce((sum, i) => sum + Math.exp(weighted[i]), 0) / K));
+  expectClose((await run(false, 0.3)).bound, [-expected.reduce((a, b) => a + b, 0) / N]);
 });

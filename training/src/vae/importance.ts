@@ -25,8 +25,12 @@ export interface ImportanceInputs {
   readonly noise: Tensor;
   readonly examples: number;
   readonly samples: number;
-  /** log p(x, z) of each sample: [N · k, Z] → [N · k]. */
-  logJoint(z: Tensor): Tensor;
+  /** log p(x | z) of each sample: [N · k, Z] → [N · k]. */
+  logLikelihood(z: Tensor): Tensor;
+  /** log p(z): [N · k, Z] → [N · k]. */
+  logPrior(z: Tensor): Tensor;
+  /** Of log p(z) − log q(z | x), a scalar: 1 for the bound itself, less while it warms up. */
+  readonly klWeight: Tensor;
 }
 
 /** The mean over the examples of −log (1/k) Σ p(x, z_i) / q(z_i | x), and what to differentiate for it: scalars. */
@@ -43,10 +47,13 @@ export interface ImportanceBound {
  *   eq. 8), whose signal does not fade as k grows; it costs another pass of the decoder
  */
 export function importanceBound(inputs: ImportanceInputs, doublyReparameterised: boolean): ImportanceBound {
-  const { mean, logVariance, noise, examples, samples, logJoint } = inputs;
+  const { mean, logVariance, noise, examples, samples } = inputs;
   const z = add(mean, mul(exp(mul(logVariance, 0.5)), noise));
   const logWeights = (at: Tensor, m: Tensor, v: Tensor) =>
-    reshape(sub(logJoint(at), logNormal(at, m, v)), [examples, samples]);
+    reshape(add(inputs.logLikelihood(at), mul(sub(inputs.logPrior(at), logNormal(at, m, v)), inputs.klWeight)), [
+      examples,
+      samples,
+    ]);
   const weights = logWeights(z, mean, logVariance);
   const bound = sub(Math.log(samples), reduceMean(reduceLogSumExp(weights, [1])));
   if (!doublyReparameterised) return { z, bound, loss: bound };

@@ -1,5 +1,5 @@
 import type { Parameter, Weights } from '../nn/parameters.js';
-import { abs, add, expand, mul, reduceMean, reduceSum, reshape, sub, unsqueeze } from '../onnx/ops.js';
+import { abs, add, expand, mul, neg, reduceMean, reduceSum, reshape, sub, unsqueeze } from '../onnx/ops.js';
 import type { Tensor } from '../onnx/tensor.js';
 import type { Configuration, ObjectiveConfiguration, OptimiserConfiguration } from './configuration.js';
 import { importanceBound } from './importance.js';
@@ -92,7 +92,7 @@ export function vaeObjective(model: Model, configuration: Configuration): Object
       ...(objective.maximum_mean_discrepancy > 0 && { prior: [model.latentSize] }),
     },
     schedules: {
-      ...(!isSampled && { kl_weight: (step, totalSteps) => klWeight(configuration, step, totalSteps) }),
+      kl_weight: (step, totalSteps) => klWeight(configuration, step, totalSteps),
       ...(objective.capacity > 0 && { capacity: (step, totalSteps) => capacity(configuration, step, totalSteps) }),
     },
     terms: ['loss', 'reconstruction', 'kl'],
@@ -150,7 +150,7 @@ function klCost(
 function importanceWeighted(
   model: Model,
   { objective }: Configuration,
-  { x, noise }: StepInputs,
+  { x, noise, scheduled }: StepInputs,
   weights: Weights,
 ): Built {
   const [examples, samples, size] = noise.z.shape as number[];
@@ -168,7 +168,9 @@ function importanceWeighted(
       noise: reshape(noise.z, [examples * samples, size]),
       examples,
       samples,
-      logJoint: (at) => sub(model.prior.logDensity(at), misfit(at)),
+      logLikelihood: (at) => neg(misfit(at)),
+      logPrior: model.prior.logDensity,
+      klWeight: scheduled.kl_weight,
     },
     objective.doubly_reparameterised,
   );
