@@ -1,4 +1,10 @@
-import { loadPreset, override, parseConfiguration, presetNames } from '@elbo/training/vae/configuration';
+import {
+  type Configuration,
+  loadPreset,
+  override,
+  parseConfiguration,
+  presetNames,
+} from '@elbo/training/vae/configuration';
 import { capacity, klWeight, learningRateFactor } from '@elbo/training/vae/schedules';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
@@ -66,6 +72,12 @@ describe('configuration', () => {
   });
 });
 
+/** Values of a schedule at steps of a run of 1,000. */
+function expectAt(schedule: typeof klWeight, configuration: Configuration, values: readonly [number, number][]): void {
+  for (const [step, value] of values)
+    expect(schedule(configuration, step, 1000), `step ${step}`).toBeCloseTo(value, 12);
+}
+
 describe('schedules', () => {
   test('the KL weight rises in a straight line to 1 and stays', () => {
     const configuration = { ...preset, kl_warm_up_fraction: 0.25 };
@@ -78,7 +90,7 @@ describe('schedules', () => {
 
   test('the KL weight rises to beta, anew in every cycle', () => {
     const configuration = override(preset, ['kl_warm_up_fraction=0.5', 'objective.beta=4', 'objective.kl_cycles=2']);
-    for (const [step, weight] of [
+    expectAt(klWeight, configuration, [
       [0, 0],
       [125, 2],
       [250, 4],
@@ -86,21 +98,17 @@ describe('schedules', () => {
       [500, 0],
       [625, 2],
       [999, 4],
-    ]) {
-      expect(klWeight(configuration, step, 1000), `step ${step}`).toBeCloseTo(weight, 12);
-    }
+    ]);
   });
 
   test('the capacity rises in a straight line and stays', () => {
     const configuration = override(preset, ['objective.capacity=25', 'objective.capacity_fraction=0.2']);
-    for (const [step, nats] of [
+    expectAt(capacity, configuration, [
       [0, 0],
       [100, 12.5],
       [200, 25],
       [999, 25],
-    ]) {
-      expect(capacity(configuration, step, 1000), `step ${step}`).toBeCloseTo(nats, 12);
-    }
+    ]);
   });
 
   test('the cosine schedule falls from the learning rate to its final fraction without ever rising', () => {
@@ -126,16 +134,14 @@ describe('schedules', () => {
       'learning_rate_schedule.milestones=[0.5,0.75]',
       'learning_rate_schedule.factor=0.1',
     ]);
-    for (const [step, factor] of [
+    expectAt(learningRateFactor, configuration, [
       [0, 1],
       [499, 1],
       [500, 0.1],
       [749, 0.1],
       [750, 0.01],
       [999, 0.01],
-    ]) {
-      expect(learningRateFactor(configuration, step, 1000), `step ${step}`).toBeCloseTo(factor, 12);
-    }
+    ]);
   });
 
   test('a warm-up rises in a straight line, from a first step that moves', () => {
@@ -143,14 +149,12 @@ describe('schedules', () => {
       'learning_rate_schedule.kind=constant',
       'learning_rate_schedule.warm_up_fraction=0.1',
     ]);
-    for (const [step, factor] of [
+    expectAt(learningRateFactor, configuration, [
       [0, 0.01],
       [49, 0.5],
       [99, 1],
       [999, 1],
-    ]) {
-      expect(learningRateFactor(configuration, step, 1000), `step ${step}`).toBeCloseTo(factor, 12);
-    }
+    ]);
   });
 
   test.each([

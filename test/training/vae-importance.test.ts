@@ -34,8 +34,7 @@ async function run(doubly: boolean, weight = 1): Promise<Record<'bound' | 'mean'
   const outputs = await evaluate([...columns, float32([theta], [1]), float32([weight], [])], (m, v, e, t, klWeight) => {
     const { bound, loss } = importanceBound(
       {
-        mean: m,
-        logVariance: v,
+        posterior: { mean: m, logVariance: v },
         noise: e,
         examples: N,
         samples: K,

@@ -64,9 +64,8 @@ export interface TrainResult {
  * of the test part.
  * @returns what was written, or undefined where the signal stopped the run
  * @throws {ConfigurationError} where the configuration does not suit the data, {DataError} where the data is unusable or
- *   too small, {TrainingError} where the loss diverges, {CheckpointError} where `resume` finds nothing to go on from or, without it,
- *   there is an interrupted run to go on from,
- *   {ParityError} where an export does not compute what was trained
+ *   too small, {TrainingError} where the loss diverges, {CheckpointError} where `resume` finds nothing to go on from or,
+ *   without it, there is an interrupted run to go on from, {ParityError} where an export does not compute what was trained
  */
 export async function train(options: TrainOptions): Promise<TrainResult | undefined> {
   const { store, engine = new OnnxRuntimeEngine() } = options;

@@ -1,8 +1,9 @@
+import { extent } from 'simple-statistics';
 import type { Factors } from '../data/dataset.js';
 import type { Embedding } from './embedding.js';
 
 /** Of equal width, from the least to the greatest mean of a dimension (Locatello et al., 2019, appendix B). */
-const BINS = 20;
+export const BINS = 20;
 
 /**
  * The mutual information gap (Chen et al., 2018, eq. 6): for each factor, how much more the latent dimension that knows
@@ -32,8 +33,7 @@ export function mutualInformationGap({ count, size, means }: Embedding, factors:
 
 /** The bin of each value. */
 function bins(values: Float64Array): Uint16Array {
-  const low = values.reduce((least, value) => Math.min(least, value), Number.POSITIVE_INFINITY);
-  const high = values.reduce((greatest, value) => Math.max(greatest, value), Number.NEGATIVE_INFINITY);
+  const [low, high] = extent(Array.from(values));
   return Uint16Array.from(values, (value) =>
     high === low ? 0 : Math.min(BINS - 1, Math.floor((BINS * (value - low)) / (high - low))),
   );

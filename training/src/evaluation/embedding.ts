@@ -1,9 +1,12 @@
 import type { Examples } from '../data/dataset.js';
 import type { Engine } from '../engines/engine.js';
-import { constantWeights, type WeightValues } from '../nn/parameters.js';
-import { Graph } from '../onnx/graph.js';
+import type { WeightValues } from '../nn/parameters.js';
 import type { Model } from '../vae/model.js';
-import { runOverExamples } from './batches.js';
+import { posteriors } from './posteriors.js';
+
+/** Neighbours that vote on the class of an example, and examples that are classified, where nothing else is asked for. */
+export const NEIGHBOURS = 5;
+export const QUERIES = 2000;
 
 /** Examples as a model embeds them: their posterior means. */
 export interface Embedding {
@@ -20,16 +23,14 @@ export async function embed(
   weights: WeightValues,
   examples: Examples,
 ): Promise<Embedding> {
-  const graph = new Graph('embedding');
-  const x = graph.input('x', 'float32', ['N', ...model.inputShape]);
-  graph.output(model.encode(x, constantWeights(graph, weights)).mean, 'mean');
-  const program = await engine.compile(graph);
-  try {
-    const { mean } = await runOverExamples(program, examples, ['mean']);
-    return { count: examples.count, size: model.latentSize, means: mean };
-  } finally {
-    await program.release();
+  const size = model.latentSize;
+  const means = new Float32Array(examples.count * size);
+  let at = 0;
+  for await (const { mean } of posteriors(engine, model, weights, examples)) {
+    means.set(mean, at);
+    at += mean.length;
   }
+  return { count: examples.count, size, means };
 }
 
 /**
@@ -42,7 +43,7 @@ export async function embed(
 export function nearestNeighbourAccuracy(
   { count, size, means }: Embedding,
   labels: ArrayLike<number>,
-  { neighbours = 5, queries = 2000 } = {},
+  { neighbours = NEIGHBOURS, queries = QUERIES } = {},
 ): number {
   const asked = Math.min(queries, count);
   let right = 0;

@@ -4,18 +4,14 @@ import type { Examples } from '../data/dataset.js';
 import type { Engine } from '../engines/engine.js';
 import type { WeightValues } from '../nn/parameters.js';
 import type { Model } from '../vae/model.js';
-import { mutualInformationGap } from './disentanglement.js';
+import { BINS, mutualInformationGap } from './disentanglement.js';
 import { ElboEvaluator, negativeLogLikelihood, type OnProgress } from './elbo.js';
-import { embed, nearestNeighbourAccuracy } from './embedding.js';
+import { type Embedding, embed, NEIGHBOURS, nearestNeighbourAccuracy, QUERIES } from './embedding.js';
 import { latentStructure } from './latent-structure.js';
 
 /** The metrics of `elbo evaluate`, by the names it takes. */
 export const METRICS = ['elbo', 'nll', 'active-units', 'knn', 'mig'] as const;
 export type MetricName = (typeof METRICS)[number];
-
-/** Neighbours that vote on the class of an example, and examples that are classified. */
-const NEIGHBOURS = 5;
-const QUERIES = 2000;
 
 /** Importance samples an example where none are asked for. */
 export const DEFAULT_SAMPLES = 1000;
@@ -44,6 +40,11 @@ export async function evaluate(options: EvaluateOptions): Promise<Record<string,
   const results: Record<string, Metric> = {};
   const record = (name: string, metric: Pick<Metric, 'value' | 'unit' | 'protocol'>) => {
     results[`${split}_${name}`] = { ...metric, split, examples: examples.count };
+  };
+  let embedded: Promise<Embedding> | undefined;
+  const embedding = () => {
+    embedded ??= embed(engine, model, weights, examples);
+    return embedded;
   };
   for (const metric of options.metrics) {
     const onProgress = options.onProgress?.(metric);
@@ -85,8 +86,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Record<string,
         const { labels } = examples;
         if (labels === undefined)
           throw new DataError('metric knn needs the class of each example, which the data lack');
-        const embedding = await embed(engine, model, weights, examples);
-        const accuracy = nearestNeighbourAccuracy(embedding, labels, { neighbours: NEIGHBOURS, queries: QUERIES });
+        const accuracy = nearestNeighbourAccuracy(await embedding(), labels);
         record('knn_accuracy', {
           value: 100 * accuracy,
           unit: '%',
@@ -101,11 +101,10 @@ export async function evaluate(options: EvaluateOptions): Promise<Record<string,
             'metric mig needs the factors that made each example, which only the data set shapes has',
           );
         }
-        const embedding = await embed(engine, model, weights, examples);
         record('mig', {
-          value: mutualInformationGap(embedding, factors),
+          value: mutualInformationGap(await embedding(), factors),
           unit: '',
-          protocol: `of ${factors.names.join(', ')}, by a histogram of 20 bins of the posterior means`,
+          protocol: `of ${factors.names.join(', ')}, by a histogram of ${BINS} bins of the posterior means`,
         });
       }
     }

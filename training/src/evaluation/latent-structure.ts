@@ -1,9 +1,8 @@
 import type { Examples } from '../data/dataset.js';
 import type { Engine } from '../engines/engine.js';
-import { constantWeights, type WeightValues } from '../nn/parameters.js';
-import { Graph } from '../onnx/graph.js';
+import type { WeightValues } from '../nn/parameters.js';
 import type { Model } from '../vae/model.js';
-import { inputBatches } from './batches.js';
+import { posteriors } from './posteriors.js';
 
 /** A dimension is active where the variance of its posterior mean over the data is above this (Burda et al., 2016). */
 const ACTIVE_VARIANCE = 0.01;
@@ -56,20 +55,7 @@ export async function latentStructure(
   weights: WeightValues,
   examples: Examples,
 ): Promise<LatentStructure> {
-  const graph = new Graph('latent_structure');
-  const x = graph.input('x', 'float32', ['N', ...model.inputShape]);
-  const posterior = model.encode(x, constantWeights(graph, weights));
-  graph.output(posterior.mean, 'mean');
-  graph.output(model.prior.divergence(posterior), 'divergence');
-  const program = await engine.compile(graph);
-  try {
-    const use = new LatentUse(model.latentSize);
-    for await (const { x } of inputBatches(examples)) {
-      const { mean, divergence } = await program.run({ x });
-      use.add(mean.data as Float32Array, divergence.data as Float32Array);
-    }
-    return use.structure;
-  } finally {
-    await program.release();
-  }
+  const use = new LatentUse(model.latentSize);
+  for await (const { mean, divergence } of posteriors(engine, model, weights, examples)) use.add(mean, divergence);
+  return use.structure;
 }

@@ -1,5 +1,5 @@
 import { usedTensors } from './encode.js';
-import type { Graph, Node } from './graph.js';
+import { type Graph, subgraphsOf } from './graph.js';
 import type { Tensor } from './tensor.js';
 
 /** Inputs, by operator, that say of what size the result is and nothing that a runtime prepares for. */
@@ -20,13 +20,9 @@ export function sizeConstants(graph: Graph): Set<Tensor> {
       for (const [i, input] of node.inputs.entries()) {
         if (input !== undefined && i !== SIZE_INPUTS[node.operator]) sizes.delete(input);
       }
-      for (const inner of graphsOf(node)) visit(inner);
+      for (const inner of subgraphsOf(node)) visit(inner);
     }
   };
   visit(graph);
   return sizes;
-}
-
-function graphsOf({ attributes }: Node): Graph[] {
-  return Object.values(attributes).flatMap((attribute) => (attribute.kind === 'graph' ? [attribute.value] : []));
 }

@@ -1,6 +1,5 @@
 import {
   add,
-  exp,
   mul,
   neg,
   reduceLogSumExp,
@@ -8,19 +7,16 @@ import {
   reduceSum,
   reshape,
   softmax,
-  square,
   stopGradient,
   sub,
 } from '../onnx/ops.js';
 import type { Tensor } from '../onnx/tensor.js';
-
-const LOG_TWO_PI = Math.log(2 * Math.PI);
+import { logNormalDensity, type Posterior, reparameterise } from './priors.js';
 
 /** What the importance-weighted bound is computed from; k samples of z for each of N examples. */
 export interface ImportanceInputs {
-  /** Of the posterior, repeated for every sample: [N · k, Z], the samples of an example beside each other. */
-  readonly mean: Tensor;
-  readonly logVariance: Tensor;
+  /** Repeated for every sample: both [N · k, Z], the samples of an example beside each other. */
+  readonly posterior: Posterior;
   /** Standard normal: [N · k, Z]. */
   readonly noise: Tensor;
   readonly examples: number;
@@ -35,8 +31,8 @@ export interface ImportanceInputs {
 
 /** The mean over the examples of −log (1/k) Σ p(x, z_i) / q(z_i | x), and what to differentiate for it: scalars. */
 export interface ImportanceBound {
-  /** The samples: [N · k, Z]. */
-  readonly z: Tensor;
+  /** log p(x | z) of each sample: [N · k]. */
+  readonly logLikelihood: Tensor;
   readonly bound: Tensor;
   readonly loss: Tensor;
 }
@@ -47,29 +43,26 @@ export interface ImportanceBound {
  *   eq. 8), whose signal does not fade as k grows; it costs another pass of the decoder
  */
 export function importanceBound(inputs: ImportanceInputs, doublyReparameterised: boolean): ImportanceBound {
-  const { mean, logVariance, noise, examples, samples } = inputs;
-  const z = add(mean, mul(exp(mul(logVariance, 0.5)), noise));
-  const logWeights = (at: Tensor, m: Tensor, v: Tensor) =>
-    reshape(add(inputs.logLikelihood(at), mul(sub(inputs.logPrior(at), logNormal(at, m, v)), inputs.klWeight)), [
-      examples,
-      samples,
-    ]);
-  const weights = logWeights(z, mean, logVariance);
+  const { posterior, noise, examples, samples } = inputs;
+  const z = reparameterise(posterior, noise);
+  const logLikelihood = inputs.logLikelihood(z);
+  const logWeights = (at: Tensor, likelihood: Tensor, q: Posterior) => {
+    const logPosterior = reduceSum(logNormalDensity(at, q), [1]);
+    return reshape(add(likelihood, mul(sub(inputs.logPrior(at), logPosterior), inputs.klWeight)), [examples, samples]);
+  };
+  const weights = logWeights(z, logLikelihood, posterior);
   const bound = sub(Math.log(samples), reduceMean(reduceLogSumExp(weights, [1])));
-  if (!doublyReparameterised) return { z, bound, loss: bound };
+  if (!doublyReparameterised) return { logLikelihood, bound, loss: bound };
 
   // Each sample counts by its share: the decoder's gradient is Σ w̃ ∂ log w, the encoder's Σ w̃² ∂ log w / ∂z · ∂z, with
   // the density of q differentiated through z alone.
   const share = stopGradient(reshape(softmax(weights, 1), [examples * samples, 1]));
   const still = stopGradient(z);
   const slowed = add(still, mul(sub(z, still), share));
-  const parts = logWeights(slowed, stopGradient(mean), stopGradient(logVariance));
+  const parts = logWeights(slowed, inputs.logLikelihood(slowed), {
+    mean: stopGradient(posterior.mean),
+    logVariance: stopGradient(posterior.logVariance),
+  });
   const loss = neg(reduceMean(reduceSum(mul(parts, reshape(share, [examples, samples])), [1])));
-  return { z, bound, loss };
-}
-
-/** log N(z; mean, exp(logVariance)) summed over the dimensions: → [N · k]. */
-function logNormal(z: Tensor, mean: Tensor, logVariance: Tensor): Tensor {
-  const squares = mul(square(sub(z, mean)), exp(neg(logVariance)));
-  return mul(reduceSum(add(add(squares, logVariance), LOG_TWO_PI), [1]), -0.5);
+  return { logLikelihood, bound, loss };
 }

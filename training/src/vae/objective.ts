@@ -160,21 +160,19 @@ function importanceWeighted(
   };
   const posterior = model.encode(x, weights);
   const inputs = repeated(x);
-  const misfit = (z: Tensor) => model.negativeLogLikelihood(inputs, model.decode(z, weights), weights);
-  const { bound, loss, z } = importanceBound(
+  const { logLikelihood, bound, loss } = importanceBound(
     {
-      mean: repeated(posterior.mean),
-      logVariance: repeated(posterior.logVariance),
+      posterior: { mean: repeated(posterior.mean), logVariance: repeated(posterior.logVariance) },
       noise: reshape(noise.z, [examples * samples, size]),
       examples,
       samples,
-      logLikelihood: (at) => neg(misfit(at)),
+      logLikelihood: (z) => neg(model.negativeLogLikelihood(inputs, model.decode(z, weights), weights)),
       logPrior: model.prior.logDensity,
       klWeight: scheduled.kl_weight,
     },
     objective.doubly_reparameterised,
   );
-  const reconstruction = reduceMean(misfit(z));
+  const reconstruction = neg(reduceMean(logLikelihood));
   const kl = reduceMean(reduceSum(model.prior.divergence(posterior), [1]));
   return { terms: { loss: bound, reconstruction, kl }, losses: { elbo: loss } };
 }

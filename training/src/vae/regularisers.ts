@@ -5,7 +5,6 @@ import {
   gemm,
   max,
   mul,
-  neg,
   reduceLogSumExp,
   reduceMean,
   reduceSum,
@@ -15,11 +14,9 @@ import {
   unsqueeze,
 } from '../onnx/ops.js';
 import { float32, type Tensor } from '../onnx/tensor.js';
-import type { Posterior } from './priors.js';
+import { logNormalDensity, type Posterior } from './priors.js';
 
 // What objectives add to the ELBO or put in place of its KL term, each computed over a minibatch. All results are scalars.
-
-const LOG_TWO_PI = Math.log(2 * Math.PI);
 
 /**
  * The KL term with free bits: what a latent dimension says of an example, on average over the minibatch, costs nothing
@@ -38,10 +35,11 @@ export function freeBits(divergence: Tensor, freeNats: number): Tensor {
  */
 export function totalCorrelation({ mean, logVariance }: Posterior, z: Tensor): Tensor {
   const [count, size] = z.shape as number[];
-  const difference = sub(unsqueeze(z, [1]), unsqueeze(mean, [0]));
-  const scaled = mul(square(difference), exp(neg(unsqueeze(logVariance, [0]))));
   // log q(z_n,j | x_m): [N, N, Z].
-  const logDensity = mul(add(add(scaled, unsqueeze(logVariance, [0])), LOG_TWO_PI), -0.5);
+  const logDensity = logNormalDensity(unsqueeze(z, [1]), {
+    mean: unsqueeze(mean, [0]),
+    logVariance: unsqueeze(logVariance, [0]),
+  });
   const joint = reduceLogSumExp(reduceSum(logDensity, [2]), [1]);
   const marginals = reduceSum(reduceLogSumExp(logDensity, [1]), [1]);
   return add(reduceMean(sub(joint, marginals)), (size - 1) * Math.log(count));

@@ -1,5 +1,5 @@
 import { GraphError } from '../../onnx/errors.js';
-import type { GradientRecord, Graph, Node } from '../../onnx/graph.js';
+import { type GradientRecord, type Graph, type Node, subgraphsOf } from '../../onnx/graph.js';
 import type { Tensor } from '../../onnx/tensor.js';
 
 /** What must be known to differentiate a loss by tfjs. */
@@ -185,10 +185,6 @@ export class Dependencies {
       isNested: [...path].some((tensor) => this.differentiationOf(tensor, loss.graph) !== undefined),
     };
   }
-}
-
-export function subgraphsOf(node: Node): Graph[] {
-  return Object.values(node.attributes).flatMap((attribute) => (attribute.kind === 'graph' ? [attribute.value] : []));
 }
 
 /** The graph that an attribute of a Loop or an If holds. */

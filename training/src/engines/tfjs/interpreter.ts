@@ -1,8 +1,8 @@
 import type { Tensor as TfTensor } from '@tensorflow/tfjs';
-import type { Graph, Node } from '../../onnx/graph.js';
+import { type Graph, type Node, subgraphsOf } from '../../onnx/graph.js';
 import { isStatic, type Tensor, type TensorData } from '../../onnx/tensor.js';
 import { EngineError } from '../engine-error.js';
-import { Dependencies, type Differentiation, subgraphOf, subgraphsOf } from './dependencies.js';
+import { Dependencies, type Differentiation, subgraphOf } from './dependencies.js';
 import { Call, detached, type Operator } from './operators/call.js';
 import { operatorsOf } from './operators.js';
 import { Frame, Recording, type Scope } from './scope.js';

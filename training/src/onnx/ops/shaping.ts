@@ -32,9 +32,8 @@ export function flatten(x: Tensor): Tensor {
 
 /** Repeats x along axes of length 1 until it has the shape of `like`, which it must broadcast to. */
 export function expandLike(x: Tensor, like: Tensor): Tensor {
-  if (sameShape(x.shape, like.shape)) return x;
-  const target = isStatic(like.shape) ? vector(like.graph, like.shape) : shapeOf(like);
-  return apply('Expand', [x, target]);
+  if (isStatic(like.shape)) return expand(x, like.shape);
+  return sameShape(x.shape, like.shape) ? x : apply('Expand', [x, shapeOf(like)]);
 }
 
 /** Repeated along axes of length 1, or new ones at the front, until it has that shape. */
