@@ -8,7 +8,14 @@ import type { Objective } from '../vae/objective.js';
 import { learningRateFactor } from '../vae/schedules.js';
 import { BatchLoader } from './batch-loader.js';
 import { type Batches, type BatchPlan, stepsPerEpoch } from './batches.js';
-import { averageState, buildTrainingGraph, SKIPPED, type TrainingGraph, weightState } from './training-graph.js';
+import {
+  averageState,
+  buildTrainingGraph,
+  partsOf,
+  SKIPPED,
+  type TrainingGraph,
+  weightState,
+} from './training-graph.js';
 
 /** A run of the graph lasts about this long: copies in and out cost little, and progress shows once a second. */
 const SECONDS_PER_RUN = 1;
@@ -142,12 +149,7 @@ export class Trainer {
     const trained = new Map<string, Float32Array>();
     for (const block of this.#training.blocks) {
       const values = this.#states[stateOf(block)].data as Float32Array;
-      let start = 0;
-      for (const { name, shape } of block.parameters) {
-        const end = start + elementCount(shape);
-        trained.set(name, values.subarray(start, end));
-        start = end;
-      }
+      for (const { parameter, start, end } of partsOf(block)) trained.set(parameter.name, values.subarray(start, end));
     }
     return new Map(
       this.#objective.parameters.map((parameter) => [
@@ -313,11 +315,7 @@ function initialTensors(
   }
   for (const block of blocks) {
     const data = new Float32Array(elementCount(block.shape));
-    let at = 0;
-    for (const parameter of block.parameters) {
-      data.set(initial.get(parameter) ?? [], at);
-      at += elementCount(parameter.shape);
-    }
+    for (const { parameter, start } of partsOf(block)) data.set(initial.get(parameter) ?? [], start);
     values.set(weightState(block), data).set(averageState(block), data);
   }
   return {

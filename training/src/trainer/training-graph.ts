@@ -202,6 +202,16 @@ function decays({ shape }: Parameter): boolean {
   return shape.length > 1;
 }
 
+/** Where the elements of each parameter of a block stand. */
+export function partsOf({ parameters }: ParameterBlock): { parameter: Parameter; start: number; end: number }[] {
+  let end = 0;
+  return parameters.map((parameter) => {
+    const start = end;
+    end += elementCount(parameter.shape);
+    return { parameter, start, end };
+  });
+}
+
 /** The parameters of a block, as views of its elements. */
 function unpack(values: Tensor, { parameters }: ParameterBlock): readonly Tensor[] {
   if (parameters.length === 1) return [values];
