@@ -155,7 +155,12 @@ async function trainEpochs(
   const { model, examples, validation, checkpoints } = parts;
   const resumedAt = Date.now();
   let startedAt = new Date(resumedAt).toISOString();
-  const trainer = await Trainer.create(engine, vaeObjective(model, configuration), configuration, examples);
+  const trainer = await Trainer.create(
+    engine,
+    vaeObjective(model, configuration, examples.count),
+    configuration,
+    examples,
+  );
   const evaluator = await ElboEvaluator.create(engine, model, {
     examples: validation,
     seed: configuration.seed,

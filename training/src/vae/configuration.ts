@@ -7,6 +7,7 @@ import { Compile } from 'typebox/compile';
 import { Default, Errors } from 'typebox/value';
 import { ACTIVATIONS } from '../nn/layers.js';
 import { OPTIMISER_KINDS } from '../nn/optimisers.js';
+import { DROPOUT_KINDS } from '../nn/variational-dropout.js';
 import { LIKELIHOODS } from './likelihoods.js';
 import { PRIORS } from './priors.js';
 
@@ -133,6 +134,49 @@ export const ObjectiveSchema = Type.Object(
 );
 export type ObjectiveConfiguration = Static<typeof ObjectiveSchema>;
 
+/** The parts of a model that variational dropout can be in. */
+const DROPOUT_PARTS = ['encoder', 'decoder'] as const;
+export type DropoutPart = (typeof DROPOUT_PARTS)[number];
+
+/** Fields of variational dropout, in whatever it is. */
+export const DROPOUT_FIELDS = {
+  kind: Type.Enum([...DROPOUT_KINDS], {
+    default: 'none',
+    description:
+      'Noise on weights with a learned rate: of each input unit (gaussian); of each weight, which prunes weights (sparse); of gates on input units, which prunes units (group)',
+  }),
+  threshold: Type.Number({
+    minimum: -8,
+    maximum: 8,
+    default: 3,
+    description: 'What has a larger log alpha is pruned, of sparse and group',
+  }),
+  log_variance: Type.Number({
+    minimum: -30,
+    maximum: 0,
+    default: -10,
+    description: 'What the log variance of weights starts at, of sparse and group',
+  }),
+  alpha: Type.Number({
+    exclusiveMinimum: 0,
+    exclusiveMaximum: 1,
+    default: 0.05,
+    description: 'What the variance of the noise starts at, of gaussian',
+  }),
+  weight: Type.Number({
+    minimum: 0,
+    maximum: 1e6,
+    default: 1,
+    description: "Of the weights' KL term; 1 is the variational bound",
+  }),
+  warm_up_fraction: Type.Number({
+    minimum: 0,
+    maximum: 1,
+    default: 0,
+    description: "The weight of the weights' KL term rises from 0 over this part of the run",
+  }),
+};
+
 export const ConfigurationSchema = Type.Object(
   {
     name: Type.String({ pattern: MODEL_NAME_PATTERN, description: 'Name of the exported model' }),
@@ -157,6 +201,18 @@ export const ConfigurationSchema = Type.Object(
     batch_size: Width,
     epochs: Type.Integer({ minimum: 1, maximum: 1_000_000 }),
     objective: ObjectiveSchema,
+    dropout: Type.Object(
+      {
+        ...DROPOUT_FIELDS,
+        parts: Type.Array(Type.Enum([...DROPOUT_PARTS]), {
+          minItems: 1,
+          uniqueItems: true,
+          default: [...DROPOUT_PARTS],
+          description: 'That it is in',
+        }),
+      },
+      { ...closed, default: {} },
+    ),
     kl_warm_up_fraction: Type.Number({
       minimum: 0,
       maximum: 1,
@@ -225,7 +281,7 @@ export function binarises(
 
 /** What a schema cannot say: fields that must suit each other. */
 function consistent(configuration: Configuration): Configuration {
-  const { optimiser, objective, learning_rate_schedule: schedule } = configuration;
+  const { optimiser, objective, dropout, learning_rate_schedule: schedule } = configuration;
   const { importance_samples: samples } = objective;
   const besidesSamples = (['capacity', 'free_bits', 'total_correlation', 'maximum_mean_discrepancy'] as const).find(
     (field) => objective[field] !== 0,
@@ -260,6 +316,11 @@ function consistent(configuration: Configuration): Configuration {
       'objective.doubly_reparameterised is true; expected false, or more than one of objective.importance_samples',
     ],
     [
+      samples === 1 || dropout.kind === 'none',
+      `dropout.kind is ${dropout.kind}; expected none with ${samples} importance samples, since the noise of weights is drawn once for each example`,
+    ],
+    ...dropoutRules(configuration),
+    [
       objective.maximum_mean_discrepancy + objective.total_correlation === 0 || configuration.batch_size > 1,
       `batch_size is ${configuration.batch_size}; expected at least 2 for an objective that compares examples`,
     ],
@@ -272,6 +333,22 @@ function consistent(configuration: Configuration): Configuration {
   }
   for (const [holds, message] of rules) if (!holds) throw new ConfigurationError(message);
   return configuration;
+}
+
+/** What variational dropout needs of the rest of a configuration: what must hold, and the message where it does not. */
+export function dropoutRules({
+  dropout,
+  optimiser,
+}: {
+  readonly dropout: Pick<Configuration['dropout'], 'kind'>;
+  readonly optimiser: OptimiserConfiguration;
+}): readonly (readonly [boolean, string])[] {
+  return [
+    [
+      dropout.kind === 'none' || optimiser.weight_decay === 0,
+      `optimiser.weight_decay is ${optimiser.weight_decay}; expected 0 with dropout.kind ${dropout.kind}, whose KL term decays weights and must not see their log variances decay`,
+    ],
+  ];
 }
 
 export function presetNames(): string[] {

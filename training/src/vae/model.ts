@@ -1,21 +1,22 @@
 import type { ConvolutionForm } from '../engines/engine.js';
 import { dense } from '../nn/layers.js';
-import type { Parameter, Weights } from '../nn/parameters.js';
+import { type LayerMaker, plain } from '../nn/linear.js';
+import { joined, type Part, type Weights } from '../nn/parameters.js';
 import { standardisation } from '../nn/standardisation.js';
+import { dropoutLayers } from '../nn/variational-dropout.js';
 import { add, clip, flatten, reshape } from '../onnx/ops.js';
 import { elementCount, type Tensor } from '../onnx/tensor.js';
-import { type Configuration, ConfigurationError } from './configuration.js';
+import { type Configuration, ConfigurationError, type DropoutPart } from './configuration.js';
 import { LIKELIHOODS, type Likelihood } from './likelihoods.js';
 import { decoderNetwork, encoderNetwork } from './networks.js';
 import { type Posterior, PRIORS, type Prior } from './priors.js';
 
 /** A variational autoencoder: what it learns, and how its parts extend a graph. The weights stand elsewhere. */
-export interface Model {
+export interface Model extends Part {
   readonly inputShape: readonly number[];
   readonly latentSize: number;
   readonly likelihood: Likelihood;
   readonly prior: Prior;
-  readonly parameters: readonly Parameter[];
   /** q(z | x): [N, …inputShape] → two of [N, latentSize]. */
   encode(x: Tensor, weights: Weights): Posterior;
   /** What the likelihood takes: [N, latentSize] → [N, D]. */
@@ -68,21 +69,18 @@ export function buildModel(
   const scaling = isTable ? standardisation('input', dataSize, moments) : undefined;
   const standardised = (x: Tensor, weights: Weights) => scaling?.apply(x, weights) ?? x;
 
-  const encoder = encoderNetwork(configuration, inputShape, convolutions);
-  const meanHead = dense('encoder.mean', encoder.outputs, latentSize);
-  const logVarianceHead = dense('encoder.log_variance', encoder.outputs, latentSize);
+  const make = layersOf(configuration);
+  const encoder = encoderNetwork(configuration, inputShape, convolutions, make('encoder'));
+  const meanHead = dense('encoder.mean', encoder.outputs, latentSize, { make: make('encoder') });
+  const logVarianceHead = dense('encoder.log_variance', encoder.outputs, latentSize, { make: make('encoder') });
   const startsAtMean = moments !== undefined && scaling === undefined;
-  const decoder = decoderNetwork(
-    configuration,
-    inputShape,
-    convolutions,
-    startsAtMean ? likelihood.outputBias(moments.mean) : undefined,
-  );
+  const decoder = decoderNetwork(configuration, inputShape, convolutions, {
+    outputBias: startsAtMean ? likelihood.outputBias(moments.mean) : undefined,
+    make: make('decoder'),
+  });
 
-  const parameters = [scaling, encoder, meanHead, logVarianceHead, decoder, likelihood].flatMap(
-    (part) => part?.parameters ?? [],
-  );
-  const bytes = parameters.reduce((sum, { shape }) => sum + FLOAT_BYTES * elementCount(shape), 0);
+  const parts = joined([...(scaling ? [scaling] : []), encoder, meanHead, logVarianceHead, decoder, likelihood]);
+  const bytes = parts.parameters.reduce((sum, { shape }) => sum + FLOAT_BYTES * elementCount(shape), 0);
   if (bytes > LARGEST_MODEL) {
     throw new ConfigurationError(
       `the layers of encoder and decoder have ${(bytes / 2 ** 30).toFixed(1)} GiB of weights; expected at most ${LARGEST_MODEL / 2 ** 30} GiB, which is what an ONNX file holds`,
@@ -94,7 +92,7 @@ export function buildModel(
     latentSize,
     likelihood,
     prior: PRIORS[configuration.prior],
-    parameters,
+    ...parts,
     encode(x, weights) {
       const features = encoder.apply(standardised(x, weights), weights);
       return {
@@ -114,6 +112,11 @@ export function buildModel(
     deviance: (x, decoded, weights) =>
       asItems(likelihood.deviance(flatten(standardised(x, weights)), decoded, weights), inputShape),
   };
+}
+
+/** What makes the layers of each part of a model. */
+function layersOf({ dropout }: Configuration): (part: DropoutPart) => LayerMaker {
+  return (part) => (dropout.parts.includes(part) ? dropoutLayers(dropout) : plain);
 }
 
 /** [N, D] as [N, …shape]. */

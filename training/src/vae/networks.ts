@@ -11,7 +11,8 @@ import {
 } from '../nn/feature-maps.js';
 import { type Initialiser, startingAt, zeros } from '../nn/initialisers.js';
 import { ACTIVATIONS, dense, mlp } from '../nn/layers.js';
-import type { Layer } from '../nn/parameters.js';
+import { type LayerMaker, plain } from '../nn/linear.js';
+import { joined, type Layer } from '../nn/parameters.js';
 import { flatten, reshape } from '../onnx/ops.js';
 import { type Configuration, ConfigurationError } from './configuration.js';
 
@@ -23,12 +24,14 @@ export interface Encoder extends Layer {
 /**
  * The part of the encoder before its heads: convolutions, then dense layers, each followed by the activation.
  * [N, …inputShape] → [N, outputs].
+ * @param make what layers are made by, such as those of `dropoutLayers`
  * @throws {ConfigurationError} where the convolutions do not fit the data
  */
 export function encoderNetwork(
   { encoder: { convolutions, hidden }, activation }: Configuration,
   inputShape: readonly number[],
   preferred: ConvolutionForm,
+  make: LayerMaker = plain,
 ): Encoder {
   const activate = ACTIVATIONS[activation];
   const layers: MapLayer[] = [];
@@ -36,16 +39,16 @@ export function encoderNetwork(
     let maps = imageShape('encoder', inputShape);
     for (const [i, geometry] of convolutions.entries()) {
       checkFit(`encoder.convolutions.${i}`, maps, geometry);
-      const layer = convolution(`encoder.${i}`, maps, geometry.channels, geometry);
+      const layer = convolution(`encoder.${i}`, maps, geometry.channels, geometry, make);
       layers.push(layer);
       maps = layer.output;
     }
   }
   const features = sizeOf(layers.at(-1)?.output ?? inputShape);
-  const body = mlp('encoder', features, hidden, activation, layers.length);
+  const body = mlp('encoder', features, hidden, activation, { firstNumber: layers.length, make });
   return {
     outputs: hidden.at(-1) ?? features,
-    parameters: [...layers, body].flatMap((layer) => layer.parameters),
+    ...joined([...layers, body]),
     apply(x, weights) {
       const [first] = layers;
       if (first === undefined) return body.apply(x, weights);
@@ -66,15 +69,15 @@ export function decoderNetwork(
   { decoder: { convolutions, hidden }, activation, latent_size: latentSize }: Configuration,
   outputShape: readonly number[],
   preferred: ConvolutionForm,
-  outputBias?: Float64Array,
+  { outputBias, make = plain }: { outputBias?: Float64Array | undefined; make?: LayerMaker } = {},
 ): Layer {
   const size = sizeOf(outputShape);
   if (convolutions.length === 0) {
-    const body = mlp('decoder', latentSize, hidden, activation);
+    const body = mlp('decoder', latentSize, hidden, activation, { make });
     const bias = outputBias === undefined ? zeros : startingAt(outputBias);
-    const output = dense('decoder.output', hidden.at(-1) ?? latentSize, size, { bias });
+    const output = dense('decoder.output', hidden.at(-1) ?? latentSize, size, { bias, make });
     return {
-      parameters: [...body.parameters, ...output.parameters],
+      ...joined([body, output]),
       apply: (z, weights) => output.apply(body.apply(z, weights), weights),
     };
   }
@@ -83,15 +86,15 @@ export function decoderNetwork(
   const shapes = transposedShapes(convolutions, imageShape('decoder', outputShape));
   const [start] = shapes;
   // The last dense layer fills the first maps.
-  const body = mlp('decoder', latentSize, [...hidden, sizeOf(start)], activation);
+  const body = mlp('decoder', latentSize, [...hidden, sizeOf(start)], activation, { make });
   const layers = convolutions.map((geometry, i) => {
     const isLast = i === convolutions.length - 1;
     const name = isLast ? 'decoder.output' : `decoder.${hidden.length + 1 + i}`;
     const bias = isLast && outputBias !== undefined ? channelMeans(outputBias, outputShape[0]) : zeros;
-    return transposedConvolution(name, geometry.channels, shapes[i + 1], geometry, bias);
+    return transposedConvolution(name, geometry.channels, shapes[i + 1], geometry, { bias, make });
   });
   return {
-    parameters: [body, ...layers].flatMap((layer) => layer.parameters),
+    ...joined([body, ...layers]),
     apply(z, weights) {
       const maps = reshape(body.apply(z, weights), [z.shape[0], ...start]);
       const form = formFor(preferred, z, weights(layers[0].parameters[0]));

@@ -10,6 +10,18 @@ export function klWeight(configuration: Configuration, step: number, totalSteps:
   return beta * rising(configuration.kl_warm_up_fraction * cycle, step % cycle);
 }
 
+/**
+ * Weight of the KL term of weights with a distribution, at a step (from 0) of a run of `totalSteps`: a straight rise, so
+ * that weights learn before noise drowns them (Molchanov et al., 2017, section 5.1; Sønderby et al., 2016).
+ */
+export function weightsKlWeight(
+  { weight, warm_up_fraction }: Pick<Configuration['dropout'], 'weight' | 'warm_up_fraction'>,
+  step: number,
+  totalSteps: number,
+): number {
+  return weight * rising(warm_up_fraction * totalSteps, step);
+}
+
 /** Nats that the KL term is held at, at a step (from 0) of a run of `totalSteps` (Burgess et al., 2018, section 4.2). */
 export function capacity({ objective }: Configuration, step: number, totalSteps: number): number {
   return objective.capacity * rising(objective.capacity_fraction * totalSteps, step);
