@@ -1,7 +1,7 @@
 import { type Manifest, readModel } from '@elbo/models';
 import type { WeightValues } from '../nn/parameters.js';
 import { float32Initialisers } from '../onnx/decode.js';
-import { type Configuration, ConfigurationError, parseConfiguration } from '../vae/configuration.js';
+import { type Configuration, ConfigurationError, parseConfiguration, withoutDropout } from '../vae/configuration.js';
 import { buildModel, type Model } from '../vae/model.js';
 
 export interface TrainedModel {
@@ -13,14 +13,14 @@ export interface TrainedModel {
 
 /**
  * A model of the store as it was trained: the network of its recorded configuration, with the weights that stand in
- * its exported files. Every file is checked against its hash.
+ * its exported files, which know no noise. Every file is checked against its hash.
  * @param directory `models/<name>/<version>`
  * @throws {ModelStoreError} where the version cannot be read, {ConfigurationError} where Elbo did not train it
  */
 export async function readTrainedModel(directory: string): Promise<TrainedModel> {
   const { manifest, graphs } = await readModel(directory);
   const configuration = parseConfiguration(manifest.training.configuration);
-  const model = buildModel(configuration, manifest.input.shape);
+  const model = buildModel(withoutDropout(configuration), manifest.input.shape);
   const initialisers = new Map(Object.values(graphs).flatMap((graph) => [...float32Initialisers(graph)]));
   const weights = new Map(
     model.parameters.map(({ name, shape }) => {

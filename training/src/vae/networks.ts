@@ -28,7 +28,7 @@ export interface Encoder extends Layer {
  * @throws {ConfigurationError} where the convolutions do not fit the data
  */
 export function encoderNetwork(
-  { encoder: { convolutions, hidden }, activation }: Configuration,
+  { encoder: { convolutions, hidden }, activation }: Pick<Configuration, 'encoder' | 'activation'>,
   inputShape: readonly number[],
   preferred: ConvolutionForm,
   make: LayerMaker = plain,

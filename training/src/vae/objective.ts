@@ -13,6 +13,8 @@ import { withWeightDivergence } from './weight-divergence.js';
 export interface StepInputs {
   /** A minibatch: [batch, …shape of an example]. */
   readonly x: Tensor;
+  /** Class of each example, 1 at its number: [batch, Objective.classes]; where the objective has classes. */
+  readonly labels?: Tensor | undefined;
   /** Standard normal noise: [batch, …shape of Objective.noise]. */
   readonly noise: Readonly<Record<string, Tensor>>;
   /** float32 scalars, the values of Objective.schedules at this step. */
@@ -38,6 +40,8 @@ export interface Objective {
   readonly losses: readonly Learner[];
   /** Shapes, for one example, of the standard normal noise that every step draws anew. */
   readonly noise: Readonly<Record<string, readonly number[]>>;
+  /** How many classes examples have, where the losses need the class of each. */
+  readonly classes?: number;
   /** Numbers that change over the run, by step (from 0) and total number of steps. */
   readonly schedules: Readonly<Record<string, (step: number, totalSteps: number) => number>>;
   /** Names of the scalars that are reported of every step. */
