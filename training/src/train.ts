@@ -8,7 +8,7 @@ import { ElboEvaluator } from './evaluation/elbo.js';
 import { evaluate } from './evaluation/evaluate.js';
 import { MINIMUM_HELD_OUT } from './export/calibration.js';
 import { exportModel } from './export/exporter.js';
-import type { EpochRecord } from './pictures/training-curves.js';
+import { type EpochRecord, trainingCurves } from './pictures/training-curves.js';
 import type { CheckpointStore } from './trainer/checkpoint.js';
 import { checkpointsIn, type EpochOptions, type TrainedRun, trainEpochs, trainingRecord } from './trainer/epochs.js';
 import { meanNetwork } from './trainer/mean-network.js';
@@ -76,7 +76,7 @@ export async function train(options: TrainOptions): Promise<TrainResult | undefi
     { model, plain, examples, validation, checkpoints },
   );
   if (run === undefined) return undefined;
-  const { best, history } = run;
+  const { best } = run;
   options.onExport?.(best.epoch);
 
   const binarise = binarises(configuration, examples.dtype);
@@ -94,7 +94,7 @@ export async function train(options: TrainOptions): Promise<TrainResult | undefi
       ...(await evaluate({ ...measured, examples: validation, split: 'validation' })),
       ...(await evaluate({ ...measured, examples: dataset.test, split: 'test' })),
     },
-    history,
+    curves: trainingCurves(run.history),
   });
   await checkpoints.clear();
   return { ...exported, bestEpoch: best.epoch, secondsPerStep: run.secondsPerStep };

@@ -7,6 +7,7 @@ import {
   type Manifest,
   type ManifestDraft,
   type Metric,
+  type PruningRecord,
   RandomSource,
   SCHEMA_VERSION,
   writeModel,
@@ -17,9 +18,9 @@ import { firstInputs, inputBatches, runOverExamples } from '../evaluation/batche
 import { latentStructure } from '../evaluation/latent-structure.js';
 import type { WeightValues } from '../nn/parameters.js';
 import { encodeModel } from '../onnx/encode.js';
+import type { Graph } from '../onnx/graph.js';
 import { float32, type TensorData } from '../onnx/tensor.js';
 import { previewPng } from '../pictures/preview.js';
-import { type EpochRecord, trainingCurves } from '../pictures/training-curves.js';
 import type { Configuration } from '../vae/configuration.js';
 import type { Model } from '../vae/model.js';
 import { AggregatePosteriorEstimator } from './aggregate-posterior.js';
@@ -42,7 +43,10 @@ export interface ExportRequest {
   readonly validation: Examples;
   readonly training: Manifest['training'];
   readonly metrics: Readonly<Record<string, Metric>>;
-  readonly history: readonly EpochRecord[];
+  /** The picture of training, SVG. */
+  readonly curves: string;
+  /** Where another model was made smaller. */
+  readonly prunedFrom?: PruningRecord;
 }
 
 /**
@@ -56,8 +60,10 @@ export async function exportModel(
   request: ExportRequest,
 ): Promise<{ directory: string; manifest: Manifest; parity: number }> {
   const { engine, model, weights, configuration, input, validation } = request;
-  const encoderBytes = encodeModel(encoderGraph(model, weights), configuration.description);
-  const decoderBytes = encodeModel(decoderGraph(model, weights), configuration.description);
+  // Matrices that pruning left mostly zeros in are written without them.
+  const written = (graph: Graph) => encodeModel(graph, configuration.description, new Set(), { sparse: true });
+  const encoderBytes = written(encoderGraph(model, weights));
+  const decoderBytes = written(decoderGraph(model, weights));
   const programs: Program[] = [];
   const load = async (bytes: Uint8Array): Promise<Program> => {
     const program = await engine.load(bytes);
@@ -83,7 +89,7 @@ export async function exportModel(
     const uncombined = await engine.load(encodeModel(scorerGraph(model, weights, aggregate)));
     const components = await runOverExamples(uncombined, fitting, COMPONENTS).finally(() => uncombined.release());
     const combination = fitCombination(COMPONENTS.map((name) => components[name]));
-    const scorerBytes = encodeModel(scorerGraph(model, weights, aggregate, combination), configuration.description);
+    const scorerBytes = written(scorerGraph(model, weights, aggregate, combination));
     const scorer = await load(scorerBytes);
     const scores = (await runOverExamples(scorer, reference, ['score'])).score.sort();
 
@@ -101,7 +107,7 @@ export async function exportModel(
       [GRAPH_FILES.decoder, decoderBytes],
       [GRAPH_FILES.scorer, scorerBytes],
       [CALIBRATION_FILE, encodeCalibration(scores)],
-      ['training-curves.svg', Buffer.from(trainingCurves(request.history))],
+      ['training-curves.svg', Buffer.from(request.curves)],
     ]);
     if (input.kind === 'image') {
       const shown = await firstInputs(validation, PREVIEW_IMAGES);
@@ -123,6 +129,7 @@ export async function exportModel(
       scorer: { components: [...COMPONENTS] },
       calibration: describeCalibration(scores, `${configuration.dataset}, second half of the validation split`),
       training: request.training,
+      ...(request.prunedFrom && { pruned_from: request.prunedFrom }),
       metrics: { ...request.metrics },
     };
     return { ...(await writeModel(store, draft, files)), parity };
