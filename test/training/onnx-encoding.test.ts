@@ -167,6 +167,10 @@ const { graph: graphProto } = fc.letrec((tie) => {
       name,
       docString: name,
       initializer: fc.array(tensor, { maxLength: 2 }),
+      sparseInitializer: fc.array(
+        fc.record({ values: tensor, indices: tensor, dims: fc.array(integer, { maxLength: 3 }) }),
+        { maxLength: 2 },
+      ),
       input: fc.array(valueInfo, { maxLength: 2 }),
       output: fc.array(valueInfo, { maxLength: 2 }),
     }),
