@@ -16,6 +16,9 @@ export type GraphRole = keyof typeof GRAPH_FILES;
 /** Held-out scores in ascending order, float32 little-endian: the reference sample of the conformal p-value. */
 export const CALIBRATION_FILE = 'calibration.f32';
 
+/** The mixture that latents are drawn from, where the prior is one; see `encodeMixture`. */
+export const PRIOR_FILE = 'prior.f32';
+
 const Dimension = Type.Integer({ minimum: 1, maximum: 1 << 24 });
 const Probability = Type.Number({ exclusiveMinimum: 0, exclusiveMaximum: 1 });
 
@@ -72,6 +75,21 @@ export const LatentSchema = Type.Object({
   kl_per_dimension: Type.Array(Type.Number(), { description: 'Mean KL(q(z_i|x) || p(z_i)) in nats' }),
 });
 
+export const PriorSchema = Type.Object(
+  {
+    kind: Type.String({ description: 'standard-normal; vamp and gaussian-mixture are mixtures of normals' }),
+    components: Type.Optional(Type.Integer({ minimum: 1, maximum: 1 << 20, description: 'Normals of the mixture' })),
+    dimensions: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: 1 << 20,
+        description: 'The first latent dimensions, which the mixture is of',
+      }),
+    ),
+  },
+  { description: 'The distribution that samples are decoded from' },
+);
+
 /** One metric: its value, in which unit, over how many examples, and by which protocol. */
 export const MetricSchema = Type.Object({
   value: Type.Number(),
@@ -114,7 +132,7 @@ export const ManifestSchema = Type.Object({
   input: Type.Union([ImageInputSchema, VectorInputSchema]),
   latent: LatentSchema,
   likelihood: Type.Object({ kind: Type.String() }),
-  prior: Type.Object({ kind: Type.String() }),
+  prior: PriorSchema,
   scorer: Type.Object({
     components: Type.Array(Type.String(), {
       minItems: 1,
@@ -165,6 +183,20 @@ export function parseManifest(json: unknown): Manifest {
   }
   if (json.input.kind === 'image' && (json.input.colour === 'rgb') !== (json.input.shape[0] === 3)) {
     throw new ModelStoreError('MANIFEST_INVALID', 'manifest: input.colour must be grey for 1 channel and rgb for 3');
+  }
+  const { components, dimensions } = json.prior;
+  const isMixture = components !== undefined && dimensions !== undefined;
+  if (isMixture !== Object.hasOwn(json.files, PRIOR_FILE) || isMixture === (json.prior.kind === 'standard-normal')) {
+    throw new ModelStoreError(
+      'MANIFEST_INVALID',
+      `manifest: prior.kind is ${json.prior.kind}; expected standard-normal, or a mixture with components, dimensions and the file ${PRIOR_FILE}`,
+    );
+  }
+  if (isMixture && dimensions > json.latent.size) {
+    throw new ModelStoreError(
+      'MANIFEST_INVALID',
+      `manifest: prior.dimensions is ${dimensions}; expected at most latent.size = ${json.latent.size}`,
+    );
   }
   if (json.latent.kl_per_dimension.length !== json.latent.size) {
     throw new ModelStoreError(

@@ -10,8 +10,10 @@ import {
   type Manifest,
   MODEL_NAME_PATTERN,
   MODEL_VERSION_PATTERN,
+  PRIOR_FILE,
   parseManifest,
 } from './manifest.js';
+import { decodeMixture, type LatentPrior } from './prior.js';
 
 const NAME = new RegExp(MODEL_NAME_PATTERN);
 const VERSION = new RegExp(MODEL_VERSION_PATTERN);
@@ -30,6 +32,7 @@ export interface LoadedModel {
   readonly graphs: Readonly<Record<keyof typeof GRAPH_FILES, Uint8Array>>;
   /** Held-out scores, ascending. */
   readonly calibrationScores: Float32Array;
+  readonly prior: LatentPrior;
 }
 
 /** A manifest before the files are hashed: the writer fills in `version` and `files`. */
@@ -82,6 +85,11 @@ export async function readModel(directory: string): Promise<LoadedModel> {
   };
   const calibrationScores = decodeCalibration(directory, contentOf(CALIBRATION_FILE), manifest.calibration.size);
   checkThresholds(directory, manifest, calibrationScores);
+  const { components, dimensions } = manifest.prior;
+  const mixture =
+    components === undefined || dimensions === undefined
+      ? undefined
+      : decodeMixture(contentOf(PRIOR_FILE), { components, dimensions });
   return {
     directory,
     manifest,
@@ -91,6 +99,7 @@ export async function readModel(directory: string): Promise<LoadedModel> {
       scorer: contentOf(GRAPH_FILES.scorer),
     },
     calibrationScores,
+    prior: { latentSize: manifest.latent.size, ...(mixture && { mixture }) },
   };
 }
 

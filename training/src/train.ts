@@ -11,6 +11,7 @@ import { ElboEvaluator } from './evaluation/elbo.js';
 import { evaluate } from './evaluation/evaluate.js';
 import { MINIMUM_HELD_OUT } from './export/calibration.js';
 import { exportModel } from './export/exporter.js';
+import { trainedForm } from './export/trained-form.js';
 import type { EpochRecord } from './pictures/training-curves.js';
 import { type BestWeights, CheckpointStore, type EpochSums } from './trainer/checkpoint.js';
 import { type Progress, Trainer, TrainingError } from './trainer/trainer.js';
@@ -92,12 +93,12 @@ export async function train(options: TrainOptions): Promise<TrainResult | undefi
   const { best, history } = run;
   options.onExport?.(best.epoch);
 
+  const trained = await trainedForm(engine, model, best.weights, { configuration, train: examples });
   const binarise = binarises(configuration, examples.dtype);
-  const measured = { engine, model, weights: best.weights, metrics: ['elbo'], seed, binarise } as const;
+  const measured = { engine, ...trained, metrics: ['elbo'], seed, binarise } as const;
   const exported = await exportModel(store, {
     engine,
-    model,
-    weights: best.weights,
+    ...trained,
     configuration,
     input: dataset.input,
     train: examples,

@@ -1,4 +1,4 @@
-import { type GraphRole, itemSize, type LoadedModel, type Manifest } from '@elbo/models';
+import { type GraphRole, itemSize, type LatentPrior, type LoadedModel, type Manifest } from '@elbo/models';
 import { InferenceError } from './errors.js';
 import type { GraphDescription, OutputTensor, TensorDescription } from './onnxruntime.js';
 import type { GraphCall } from './scheduler.js';
@@ -21,6 +21,8 @@ export interface ServedModel {
   readonly latentSize: number;
   /** Held-out scores, ascending. */
   readonly calibrationScores: Float32Array;
+  /** That samples are drawn from. */
+  readonly prior: LatentPrior;
   /** Shared memory: each worker loads from it, one that replaces a lost worker too, so no changed file can come in. */
   readonly graphs: Readonly<Record<GraphRole, Uint8Array>>;
   readonly calls: Readonly<Record<'encode' | 'decode' | 'score' | 'scoreWithMap', ModelCall>>;
@@ -29,13 +31,10 @@ export interface ServedModel {
 /**
  * @throws {InferenceError} MODEL_REFUSED for what the manifest asks and this server can't do
  */
-export function servedModel({ manifest, graphs, calibrationScores, directory }: LoadedModel): ServedModel {
+export function servedModel({ manifest, graphs, calibrationScores, prior, directory }: LoadedModel): ServedModel {
   const key = `${manifest.name}/${manifest.version}`;
   if (!directory.replaceAll('\\', '/').endsWith(`/${key}`)) {
     throw refused(`manifest.json says that this is ${key}; the directory must have that name`);
-  }
-  if (manifest.prior.kind !== 'standard-normal') {
-    throw refused(`manifest.json: prior.kind is ${manifest.prior.kind}; this server samples from standard-normal only`);
   }
   const call = (
     role: GraphRole,
@@ -59,6 +58,7 @@ export function servedModel({ manifest, graphs, calibrationScores, directory }: 
     itemSize: itemSize(manifest.input),
     latentSize: manifest.latent.size,
     calibrationScores,
+    prior,
     graphs: { encoder: shared(graphs.encoder), decoder: shared(graphs.decoder), scorer: shared(graphs.scorer) },
     calls: {
       encode: call('encoder', 'x', shape, ['mean', 'log_variance']),

@@ -161,15 +161,6 @@ export class InferenceService {
   }
 }
 
-/**
- * `count` draws from the prior N(0, temperature² I), count x Z; the first ones don't depend on how many are drawn.
- * @param seed an integer from 0 to 2^32 - 1
- */
-export function drawLatents(model: ServedModel, count: number, seed: number, temperature: number): Float32Array {
-  const latents = new RandomSource(seed).fillNormal(new Float32Array(count * model.latentSize));
-  return latents.map((value) => value * temperature);
-}
-
 /** One draw from each posterior: mean + exp(log_variance / 2) * noise, N x Z. */
 export function drawPosterior({ mean, logVariance }: Encoding, seed: number): Float32Array {
   const noise = new RandomSource(seed).fillNormal(new Float32Array(mean.length));

@@ -1,6 +1,6 @@
 import { randomInt } from 'node:crypto';
+import { drawLatents } from '@elbo/models';
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
-import { drawLatents } from '../inference/service.js';
 import { ProblemError } from '../problems.js';
 import { BODY_PROBLEMS, IMAGE_PROBLEMS, INFERENCE_PROBLEMS, problems, query } from '../schemas/common.js';
 import { ANSWER_HEADERS, answer, ITEM_OUTPUTS, SampleParameters, SEED_HEADER } from '../schemas/inference.js';
@@ -43,7 +43,7 @@ export const sampleRoute: FastifyPluginAsyncTypebox = async (app) => {
       const model = service.registry.get(name, version);
       const type = outputType(request, itemOutputTypes(model));
       return service.admit(count, async () => {
-        const latents = drawLatents(model, count, seed, temperature);
+        const latents = drawLatents(model.prior, count, seed, temperature);
         // The service takes the memory of what it decodes, and the answer holds the latents, too.
         const outputs = await service.decode(model, latents.slice(), signal);
         reply.header('elbo-seed', seed);

@@ -7,7 +7,7 @@ import { add, neg, sub } from '../onnx/ops.js';
 import { float32 } from '../onnx/tensor.js';
 import type { Model } from '../vae/model.js';
 import { elboTerms } from '../vae/objective.js';
-import { logPosteriorDensity, reparameterise } from '../vae/priors.js';
+import { logPosteriorDensity } from '../vae/posterior.js';
 import { inputBatches } from './batches.js';
 import { type LatentStructure, LatentUse } from './latent-structure.js';
 
@@ -57,6 +57,7 @@ export class ElboEvaluator {
     const values = weightFeeds(parameters, weights);
     const random = new RandomSource(this.#seed, 1);
     let misfit = 0;
+    let divergence = 0;
     const use = new LatentUse(latentSize);
     const { count } = this.#examples;
     for await (const { start, end, x } of inputBatches(this.#examples, this.#binarise ? this.#seed : undefined)) {
@@ -64,13 +65,13 @@ export class ElboEvaluator {
       const noise = float32(random.fillNormal(new Float32Array(rows * latentSize)), [rows, latentSize]);
       const outputs = await this.#program.run({ x, noise, ...values });
       for (const nats of outputs.reconstruction.data as Float32Array) misfit += nats;
+      for (const nats of outputs.kl.data as Float32Array) divergence += nats;
       use.add(outputs.mean.data as Float32Array, outputs.divergence.data as Float32Array);
       onProgress?.(end, count);
     }
     const reconstruction = misfit / count;
-    const latent = use.structure;
-    const kl = latent.klPerDimension.reduce((sum, nats) => sum + nats, 0);
-    return { negativeElbo: reconstruction + kl, reconstruction, kl, latent };
+    const kl = divergence / count;
+    return { negativeElbo: reconstruction + kl, reconstruction, kl, latent: use.structure };
   }
 
   release(): Promise<void> {
@@ -78,14 +79,16 @@ export class ElboEvaluator {
   }
 }
 
-/** x [N, …], noise [N, Z] and the weights → reconstruction [N], divergence and posterior mean [N, Z], as in training. */
+/** x [N, …], noise [N, Z] and the weights → reconstruction and kl [N], divergence and posterior mean [N, Z], as in training. */
 function elboGraph(model: Model): Graph {
   const graph = new Graph('elbo');
   const x = graph.input('x', 'float32', ['N', ...model.inputShape]);
   const noise = graph.input('noise', 'float32', ['N', model.latentSize]);
-  const terms = elboTerms(model, x, noise, inputWeights(graph, model.parameters));
+  const weights = inputWeights(graph, model.parameters);
+  const terms = elboTerms(model, x, noise, weights);
   graph.output(terms.reconstruction, 'reconstruction');
-  graph.output(terms.divergence, 'divergence');
+  graph.output(terms.kl, 'kl');
+  graph.output(model.prior.divergencePerDimension(terms.posterior, weights), 'divergence');
   graph.output(terms.posterior.mean, 'mean');
   return graph;
 }
@@ -143,10 +146,9 @@ function importanceGraph(model: Model, values: WeightValues): Graph {
   const weights = constantWeights(graph, values);
   const x = graph.input('x', 'float32', [1, ...model.inputShape]);
   const noise = graph.input('noise', 'float32', ['samples', model.latentSize]);
-  const posterior = model.encode(x, weights);
-  const z = reparameterise(posterior, noise);
-  const misfit = model.negativeLogLikelihood(x, model.decode(z, weights), weights);
-  const logWeight = sub(add(neg(misfit), model.prior.logDensity(z)), logPosteriorDensity(posterior, noise));
+  const { posterior, z, decode } = model.infer(x, weights, { noise });
+  const misfit = model.negativeLogLikelihood(x, decode(), weights);
+  const logWeight = sub(add(neg(misfit), model.prior.logDensity(z, weights)), logPosteriorDensity(z, posterior));
   graph.output(logWeight, 'log_weight');
   return graph;
 }

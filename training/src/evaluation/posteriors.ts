@@ -8,7 +8,7 @@ import { inputBatches } from './batches.js';
 /** Of some consecutive examples, both [n, Z]. */
 export interface PosteriorBatch {
   readonly mean: Float32Array;
-  /** KL(q(z_i | x) ‖ p(z_i)) in nats. */
+  /** KL of each latent dimension to the prior, in nats; see `Prior`. */
   readonly divergence: Float32Array;
 }
 
@@ -21,9 +21,10 @@ export async function* posteriors(
 ): AsyncGenerator<PosteriorBatch> {
   const graph = new Graph('posteriors');
   const x = graph.input('x', 'float32', ['N', ...model.inputShape]);
-  const posterior = model.encode(x, constantWeights(graph, weights));
+  const constants = constantWeights(graph, weights);
+  const { posterior } = model.infer(x, constants);
   graph.output(posterior.mean, 'mean');
-  graph.output(model.prior.divergence(posterior), 'divergence');
+  graph.output(model.prior.divergencePerDimension(posterior, constants), 'divergence');
   const program = await engine.compile(graph);
   try {
     for await (const { x } of inputBatches(examples)) {

@@ -1,13 +1,17 @@
 import {
   CALIBRATION_FILE,
+  drawLatents,
   encodeCalibration,
+  encodeMixture,
   GRAPH_FILES,
   type ImageInput,
   type InputDescription,
+  type LatentMixture,
+  type LatentPrior,
   type Manifest,
   type ManifestDraft,
   type Metric,
-  RandomSource,
+  PRIOR_FILE,
   SCHEMA_VERSION,
   writeModel,
 } from '@elbo/models';
@@ -15,12 +19,13 @@ import { type Examples, slice } from '../data/dataset.js';
 import type { Engine, Program } from '../engines/engine.js';
 import { firstInputs, inputBatches, runOverExamples } from '../evaluation/batches.js';
 import { latentStructure } from '../evaluation/latent-structure.js';
-import type { WeightValues } from '../nn/parameters.js';
+import { valuesOf, type WeightValues } from '../nn/parameters.js';
 import { encodeModel } from '../onnx/encode.js';
 import { float32, type TensorData } from '../onnx/tensor.js';
 import { previewPng } from '../pictures/preview.js';
 import { type EpochRecord, trainingCurves } from '../pictures/training-curves.js';
 import type { Configuration } from '../vae/configuration.js';
+import { MIXTURE } from '../vae/mixture-prior.js';
 import type { Model } from '../vae/model.js';
 import { AggregatePosteriorEstimator } from './aggregate-posterior.js';
 import { describeCalibration, fitCombination } from './calibration.js';
@@ -96,6 +101,8 @@ export async function exportModel(
     );
 
     const latent = await latentStructure(engine, model, weights, validation);
+    const mixture = mixtureOf(model, weights);
+    const prior: LatentPrior = { latentSize: model.latentSize, ...(mixture && { mixture }) };
     const files = new Map<string, Uint8Array>([
       [GRAPH_FILES.encoder, encoderBytes],
       [GRAPH_FILES.decoder, decoderBytes],
@@ -103,9 +110,10 @@ export async function exportModel(
       [CALIBRATION_FILE, encodeCalibration(scores)],
       ['training-curves.svg', Buffer.from(trainingCurves(request.history))],
     ]);
+    if (mixture !== undefined) files.set(PRIOR_FILE, encodeMixture(mixture));
     if (input.kind === 'image') {
       const shown = await firstInputs(validation, PREVIEW_IMAGES);
-      files.set('preview.png', await preview(encoder, decoder, model, input, shown, configuration.seed));
+      files.set('preview.png', await preview(encoder, decoder, prior, input, shown, configuration.seed));
     }
     const draft: ManifestDraft = {
       schema_version: SCHEMA_VERSION,
@@ -119,7 +127,10 @@ export async function exportModel(
         kl_per_dimension: [...latent.klPerDimension],
       },
       likelihood: { kind: model.likelihood.kind },
-      prior: { kind: model.prior.kind },
+      prior: {
+        kind: configuration.prior,
+        ...(mixture && { components: mixture.components, dimensions: mixture.dimensions }),
+      },
       scorer: { components: [...COMPONENTS] },
       calibration: describeCalibration(scores, `${configuration.dataset}, second half of the validation split`),
       training: request.training,
@@ -134,21 +145,36 @@ export async function exportModel(
 async function preview(
   encoder: Program,
   decoder: Program,
-  model: Model,
+  prior: LatentPrior,
   input: ImageInput,
   x: TensorData,
   seed: number,
 ): Promise<Uint8Array> {
   const { mean } = await encoder.run({ x });
   const reconstructed = await decoder.run({ z: mean });
-  const noise = new RandomSource(seed).fillNormal(new Float32Array(PREVIEW_SAMPLES * model.latentSize));
-  const sampled = await decoder.run({ z: float32(noise, [PREVIEW_SAMPLES, model.latentSize]) });
+  const latents = drawLatents(prior, PREVIEW_SAMPLES, seed);
+  const sampled = await decoder.run({ z: float32(latents, [PREVIEW_SAMPLES, prior.latentSize]) });
   return previewPng({
     shape: input.shape,
     originals: items(x),
     reconstructions: items(reconstructed.x_mean),
     samples: items(sampled.x_mean),
   });
+}
+
+/** The components of a trained model's prior, as samples are drawn from them. */
+function mixtureOf({ mixture }: Model, weights: WeightValues): LatentMixture | undefined {
+  if (mixture === undefined) return undefined;
+  const logWeight = valuesOf(MIXTURE.logWeight, weights);
+  const means = valuesOf(MIXTURE.mean, weights);
+  const components = logWeight.length;
+  return {
+    components,
+    dimensions: means.length / components,
+    weights: logWeight.map(Math.exp),
+    means,
+    deviations: valuesOf(MIXTURE.logVariance, weights).map((value) => Math.exp(value / 2)),
+  };
 }
 
 function items({ data, shape }: TensorData): Float32Array[] {

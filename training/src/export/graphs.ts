@@ -28,7 +28,7 @@ export type Component = (typeof COMPONENTS)[number];
 export function encoderGraph(model: Model, values: WeightValues): Graph {
   const graph = new Graph('encoder');
   const x = graph.input('x', 'float32', ['N', ...model.inputShape]);
-  const posterior = model.encode(x, constantWeights(graph, values));
+  const { posterior } = model.infer(x, constantWeights(graph, values));
   graph.output(posterior.mean, 'mean');
   graph.output(posterior.logVariance, 'log_variance');
   return graph;
@@ -56,14 +56,14 @@ export function scorerGraph(
   const graph = new Graph('scorer');
   const weights = constantWeights(graph, values);
   const x = graph.input('x', 'float32', ['N', ...model.inputShape]);
-  const posterior = model.encode(x, weights);
-  const errorMap = model.deviance(x, model.decode(posterior.mean, weights), weights);
+  const { posterior, decode } = model.infer(x, weights);
+  const errorMap = model.deviance(x, decode(), weights);
   const whitening = graph.constant(float32(aggregate.whitening, [model.latentSize, model.latentSize]));
   const centred = sub(posterior.mean, graph.constant(float32(aggregate.mean, [model.latentSize])));
 
   const components: Record<Component, Tensor> = {
     reconstruction: reduceSum(flatten(errorMap), [1]),
-    kl: reduceSum(model.prior.divergence(posterior), [1]),
+    kl: model.prior.divergence(posterior, weights),
     // Distance of the posterior mean to the latent distribution of normal data.
     mahalanobis: sqrt(reduceSum(square(gemm(centred, whitening)), [1])),
     // The length of σ: wide posteriors are what inputs get that the encoder has no use for.

@@ -77,13 +77,13 @@ function trainedGraph(model: Model, values: WeightValues, batch: number): Graph 
   const graph = new Graph('trained');
   const x = graph.input('x', 'float32', [batch, ...model.inputShape]);
   const weights = constantWeights(graph, values);
-  const posterior = model.encode(x, weights);
-  const decoded = model.decode(posterior.mean, weights);
+  const { posterior, decode } = model.infer(x, weights);
+  const decoded = decode();
   const deviance = model.deviance(x, decoded, weights);
   graph.output(posterior.mean, 'mean');
   graph.output(posterior.logVariance, 'log_variance');
   graph.output(model.mean(decoded, weights), 'x_mean');
-  graph.output(reduceSum(model.prior.divergence(posterior), [1]), 'kl');
+  graph.output(model.prior.divergence(posterior, weights), 'kl');
   graph.output(reduceSum(flatten(deviance), [1]), 'reconstruction');
   graph.output(deviance, 'error_map');
   return graph;

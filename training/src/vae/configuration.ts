@@ -8,7 +8,7 @@ import { Default, Errors } from 'typebox/value';
 import { ACTIVATIONS } from '../nn/layers.js';
 import { OPTIMISER_KINDS } from '../nn/optimisers.js';
 import { LIKELIHOODS } from './likelihoods.js';
-import { PRIORS } from './priors.js';
+import { PRIOR_KINDS } from './priors.js';
 
 /** A configuration that cannot be used; the message names the field and what it should hold. */
 export class ConfigurationError extends Error {
@@ -43,6 +43,34 @@ const NetworkSchema = Type.Object(
   {
     convolutions: Type.Array(ConvolutionSchema, { maxItems: 16, default: [] }),
     hidden: Type.Array(Width, { maxItems: 32 }),
+  },
+  closed,
+);
+
+const DecoderSchema = Type.Object(
+  {
+    ...NetworkSchema.properties,
+    stochastic_layers: Type.Optional(
+      Type.Array(
+        Type.Object(
+          {
+            after_layer: Type.Integer({
+              minimum: 0,
+              maximum: 64,
+              description:
+                'Number of a layer of the decoder, from 0: hidden ones, the one that fills the first maps, convolutions',
+            }),
+            latents: Type.Integer({
+              minimum: 1,
+              maximum: 65_536,
+              description: 'Latent dimensions that join there; after a layer of maps, latent channels of their size',
+            }),
+          },
+          closed,
+        ),
+        { maxItems: 16, default: [], description: 'Latent variables below the first, from the top to the data' },
+      ),
+    ),
   },
   closed,
 );
@@ -144,11 +172,21 @@ export const ConfigurationSchema = Type.Object(
       default: 'dynamic',
       description: 'Whether the pixels of images of bytes are drawn as 0 or 1 anew whenever they are seen',
     }),
-    prior: oneOf(Object.keys(PRIORS) as (keyof typeof PRIORS)[]),
-    latent_size: Width,
+    prior: oneOf(PRIOR_KINDS),
+    prior_components: Type.Integer({
+      minimum: 1,
+      maximum: 10_000,
+      default: 500,
+      description: 'Of vamp: pseudo-inputs; of gaussian-mixture: normals that are fitted to the aggregate posterior',
+    }),
+    latent_size: Type.Integer({
+      minimum: 1,
+      maximum: 65_536,
+      description: 'Latent dimensions of the first stochastic layer, the only one unless the decoder has more',
+    }),
     activation: oneOf(Object.keys(ACTIVATIONS) as (keyof typeof ACTIVATIONS)[]),
     encoder: NetworkSchema,
-    decoder: NetworkSchema,
+    decoder: DecoderSchema,
     log_variance_limit: Type.Number({
       exclusiveMinimum: 0,
       maximum: 40,
@@ -254,6 +292,14 @@ function consistent(configuration: Configuration): Configuration {
     [
       samples === 1 || (objective.beta === 1 && objective.covariance === 'none'),
       `objective.beta is ${objective.beta} and objective.covariance ${objective.covariance}; expected 1 and none with ${samples} importance samples`,
+    ],
+    [
+      configuration.prior !== 'vamp' || (objective.free_bits === 0 && objective.maximum_mean_discrepancy === 0),
+      'prior is vamp; expected objective.free_bits and objective.maximum_mean_discrepancy of 0, which are about a standard normal prior',
+    ],
+    [
+      (configuration.decoder.stochastic_layers ?? []).length === 0 || !objective.doubly_reparameterised,
+      'objective.doubly_reparameterised is true; expected false for a decoder with stochastic layers, whose posteriors depend on samples of each other',
     ],
     [
       samples > 1 || !objective.doubly_reparameterised,

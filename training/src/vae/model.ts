@@ -2,22 +2,46 @@ import type { ConvolutionForm } from '../engines/engine.js';
 import { dense } from '../nn/layers.js';
 import type { Parameter, Weights } from '../nn/parameters.js';
 import { standardisation } from '../nn/standardisation.js';
-import { add, clip, flatten, reshape } from '../onnx/ops.js';
+import { add, clip, concat, expand, flatten, reshape, split, unsqueeze } from '../onnx/ops.js';
 import { elementCount, type Tensor } from '../onnx/tensor.js';
 import { type Configuration, ConfigurationError } from './configuration.js';
 import { LIKELIHOODS, type Likelihood } from './likelihoods.js';
+import { fixedMixture, type MixturePrior } from './mixture-prior.js';
 import { decoderNetwork, encoderNetwork } from './networks.js';
-import { type Posterior, PRIORS, type Prior } from './priors.js';
+import { type Posterior, reparameterise } from './posterior.js';
+import { type Prior, priorOfFirst, standardNormal } from './priors.js';
+import type { Features } from './stochastic-layers.js';
+import { type VampOptions, vampPrior } from './vamp-prior.js';
+
+/** z of examples and where it came from. */
+export interface Inference {
+  /** q(z | x): both [N, latentSize]. That of a lower stochastic layer is given the z of those above. */
+  readonly posterior: Posterior;
+  /** [N, latentSize] */
+  readonly z: Tensor;
+  /** What the likelihood takes, from z: → [N, D]. */
+  decode(): Tensor;
+}
+
+export interface InferenceOptions {
+  /** Standard normal, [N, latentSize]: z is drawn with it. Without it z is the mean, layer by layer. */
+  readonly noise?: Tensor;
+  /** Samples of z for each example, which then come beside each other: N is that of x times so many. */
+  readonly samples?: number;
+}
 
 /** A variational autoencoder: what it learns, and how its parts extend a graph. The weights stand elsewhere. */
 export interface Model {
   readonly inputShape: readonly number[];
+  /** Latent dimensions of all stochastic layers, the first one's first. */
   readonly latentSize: number;
   readonly likelihood: Likelihood;
   readonly prior: Prior;
+  /** Of the first stochastic layer, where the prior is a mixture. */
+  readonly mixture: MixturePrior | undefined;
   readonly parameters: readonly Parameter[];
-  /** q(z | x): [N, …inputShape] → two of [N, latentSize]. */
-  encode(x: Tensor, weights: Weights): Posterior;
+  /** [N, …inputShape] → z and its posterior. */
+  infer(x: Tensor, weights: Weights, options?: InferenceOptions): Inference;
   /** What the likelihood takes: [N, latentSize] → [N, D]. */
   decode(z: Tensor, weights: Weights): Tensor;
   /** −log p(x | z) of each example in nats, as a density over the data's own units: [N, …inputShape], [N, D] → [N]. */
@@ -41,6 +65,8 @@ export interface ModelOptions {
    */
   readonly moments?: DataMoments;
   readonly convolutions?: ConvolutionForm;
+  /** Whether the model is trained: what was computed from its weights then stands in place of what computes it. */
+  readonly isTrained?: boolean;
 }
 
 const FLOAT_BYTES = 4;
@@ -55,9 +81,9 @@ const LARGEST_MODEL = 1.5 * 2 ** 30;
 export function buildModel(
   configuration: Configuration,
   inputShape: readonly number[],
-  { moments, convolutions = 'operators' }: ModelOptions = {},
+  { moments, convolutions = 'operators', isTrained = false }: ModelOptions = {},
 ): Model {
-  const { latent_size: latentSize, log_variance_limit: limit } = configuration;
+  const { latent_size: topSize, log_variance_limit: limit } = configuration;
   const likelihood = LIKELIHOODS[configuration.likelihood];
   const dataSize = inputShape.reduce((product, dimension) => product * dimension, 1);
   const isTable = inputShape.length === 1;
@@ -69,17 +95,31 @@ export function buildModel(
   const standardised = (x: Tensor, weights: Weights) => scaling?.apply(x, weights) ?? x;
 
   const encoder = encoderNetwork(configuration, inputShape, convolutions);
-  const meanHead = dense('encoder.mean', encoder.outputs, latentSize);
-  const logVarianceHead = dense('encoder.log_variance', encoder.outputs, latentSize);
+  const meanHead = dense('encoder.mean', encoder.outputs, topSize);
+  const logVarianceHead = dense('encoder.log_variance', encoder.outputs, topSize);
   const startsAtMean = moments !== undefined && scaling === undefined;
   const decoder = decoderNetwork(
     configuration,
     inputShape,
+    encoder,
     convolutions,
     startsAtMean ? likelihood.outputBias(moments.mean) : undefined,
   );
 
-  const parameters = [scaling, encoder, meanHead, logVarianceHead, decoder, likelihood].flatMap(
+  const sizes = [topSize, ...decoder.stochasticLayers.map(({ size }) => size)];
+  const latentSize = sizes.reduce((sum, size) => sum + size);
+  const topPosterior = (features: Tensor, weights: Weights): Posterior => ({
+    mean: meanHead.apply(features, weights),
+    logVariance: clip(logVarianceHead.apply(features, weights), -limit, limit),
+  });
+  const mixture = mixtureOf(configuration, isTrained, {
+    inputShape,
+    moments: moments ?? { mean: new Float64Array(dataSize), variance: new Float64Array(dataSize) },
+    isBounded: !isTable,
+    encode: (x, weights) => topPosterior(encoder.apply(standardised(x, weights), weights).output, weights),
+  });
+
+  const parameters = [scaling, encoder, meanHead, logVarianceHead, decoder, likelihood, mixture].flatMap(
     (part) => part?.parameters ?? [],
   );
   const bytes = parameters.reduce((sum, { shape }) => sum + FLOAT_BYTES * elementCount(shape), 0);
@@ -93,16 +133,39 @@ export function buildModel(
     inputShape,
     latentSize,
     likelihood,
-    prior: PRIORS[configuration.prior],
+    prior: mixture === undefined ? standardNormal : priorOfFirst(topSize, latentSize, mixture),
+    mixture,
     parameters,
-    encode(x, weights) {
-      const features = encoder.apply(standardised(x, weights), weights);
-      return {
-        mean: meanHead.apply(features, weights),
-        logVariance: clip(logVarianceHead.apply(features, weights), -limit, limit),
+    infer(x, weights, { noise, samples = 1 } = {}) {
+      const features = mapFeatures(encoder.apply(standardised(x, weights), weights), (each) =>
+        repeatRows(each, samples),
+      );
+      const posteriors: Posterior[] = [];
+      const drawn: Tensor[] = [];
+      const noises = noise === undefined ? [] : parts(noise, sizes);
+      const draw = (posterior: Posterior): Tensor => {
+        const part = noises[drawn.length];
+        const z = part === undefined ? posterior.mean : reparameterise(posterior, part);
+        posteriors.push(posterior);
+        drawn.push(z);
+        return z;
       };
+      const top = draw(topPosterior(features.output, weights));
+      const decode = decoder.descend(top, weights, features.form, (layer, signal, form) =>
+        draw(layer.posterior(features, signal, weights, form)),
+      );
+      const posterior = {
+        mean: joined(posteriors.map(({ mean }) => mean)),
+        logVariance: joined(posteriors.map(({ logVariance }) => logVariance)),
+      };
+      return { posterior, z: joined(drawn), decode };
     },
-    decode: (z, weights) => decoder.apply(z, weights),
+    decode(z, weights) {
+      const [top, ...lower] = parts(z, sizes);
+      const next = lower.values();
+      const decode = decoder.descend(top, weights, decoder.formFor(z, weights), () => next.next().value ?? top);
+      return decode();
+    },
     negativeLogLikelihood(x, decoded, weights) {
       const nats = likelihood.negativeLogLikelihood(flatten(standardised(x, weights)), decoded, weights);
       return scaling === undefined ? nats : add(nats, scaling.logVolume(weights));
@@ -119,4 +182,41 @@ export function buildModel(
 /** [N, D] as [N, …shape]. */
 function asItems(flat: Tensor, shape: readonly number[]): Tensor {
   return reshape(flat, [flat.shape[0], ...shape]);
+}
+
+/** The mixture that the first stochastic layer's prior is, if it is one. */
+function mixtureOf(
+  { prior, prior_components: components, latent_size: size }: Configuration,
+  isTrained: boolean,
+  vamp: Omit<VampOptions, 'components'>,
+): MixturePrior | undefined {
+  switch (prior) {
+    case 'standard-normal':
+      return undefined;
+    case 'gaussian-mixture':
+      return isTrained ? fixedMixture(components, size) : undefined;
+    case 'vamp':
+      return isTrained ? fixedMixture(components, size) : vampPrior({ ...vamp, components });
+  }
+}
+
+/** Those of each stochastic layer. */
+function parts(z: Tensor, sizes: readonly number[]): readonly Tensor[] {
+  return sizes.length === 1 ? [z] : split(z, 1, sizes);
+}
+
+function joined(tensors: readonly Tensor[]): Tensor {
+  return tensors.length === 1 ? tensors[0] : concat(tensors, 1);
+}
+
+/** Each row so many times, beside each other: [N, …] → [N · times, …]. */
+export function repeatRows(tensor: Tensor, times: number): Tensor {
+  if (times === 1) return tensor;
+  const [count, ...shape] = tensor.shape as number[];
+  return reshape(expand(unsqueeze(tensor, [1]), [count, times, ...shape]), [count * times, ...shape]);
+}
+
+function mapFeatures(features: Features, change: (tensor: Tensor) => Tensor): Features {
+  const { output, hidden, maps, form } = features;
+  return { output: change(output), hidden: hidden.map(change), maps: maps.map(change), form };
 }

@@ -1,10 +1,11 @@
 import type { Parameter, Weights } from '../nn/parameters.js';
-import { abs, add, expand, mul, neg, reduceMean, reduceSum, reshape, sub, unsqueeze } from '../onnx/ops.js';
+import { abs, add, mul, neg, reduceMean, reshape, sub } from '../onnx/ops.js';
 import type { Tensor } from '../onnx/tensor.js';
 import type { Configuration, ObjectiveConfiguration, OptimiserConfiguration } from './configuration.js';
 import { importanceBound } from './importance.js';
-import type { Model } from './model.js';
-import { type Posterior, reparameterise } from './priors.js';
+import { type Model, repeatRows } from './model.js';
+import type { Posterior } from './posterior.js';
+import { klTerm } from './priors.js';
 import { covariancePenalty, freeBits, maximumMeanDiscrepancy, totalCorrelation } from './regularisers.js';
 import { capacity, klWeight } from './schedules.js';
 
@@ -52,8 +53,8 @@ export interface ElboTerms {
   readonly z: Tensor;
   /** −log p(x | z) of each example, in nats: [N]. */
   readonly reconstruction: Tensor;
-  /** KL(q(z_i | x) ‖ p(z_i)) of each latent dimension, in nats: [N, Z]. */
-  readonly divergence: Tensor;
+  /** KL(q(z | x) ‖ p(z)) of each example, in nats, estimated by z where it has no closed form: [N]. */
+  readonly kl: Tensor;
 }
 
 /**
@@ -61,13 +62,12 @@ export interface ElboTerms {
  * @param noise [N, latentSize], standard normal
  */
 export function elboTerms(model: Model, x: Tensor, noise: Tensor, weights: Weights): ElboTerms {
-  const posterior = model.encode(x, weights);
-  const z = reparameterise(posterior, noise);
+  const { posterior, z, decode } = model.infer(x, weights, { noise });
   return {
     posterior,
     z,
-    reconstruction: model.negativeLogLikelihood(x, model.decode(z, weights), weights),
-    divergence: model.prior.divergence(posterior),
+    reconstruction: model.negativeLogLikelihood(x, decode(), weights),
+    kl: klTerm(model.prior, posterior, z, weights),
   };
 }
 
@@ -112,9 +112,10 @@ function regularised(
   { x, noise, scheduled }: StepInputs,
   weights: Weights,
 ): Built {
-  const { posterior, z, divergence, ...terms } = elboTerms(model, x, noise.z, weights);
+  const { posterior, z, ...terms } = elboTerms(model, x, noise.z, weights);
   const reconstruction = reduceMean(terms.reconstruction);
-  const kl = reduceMean(reduceSum(divergence, [1]));
+  const kl = reduceMean(terms.kl);
+  const divergence = () => model.prior.divergencePerDimension(posterior, weights);
 
   const weighted = (weight: number, penalty: () => Tensor) => (weight === 0 ? [] : [mul(penalty(), weight)]);
   const { covariance } = objective;
@@ -139,12 +140,12 @@ function regularised(
 /** What is weighted by beta: the KL term, what it has beyond the free bits, or its distance to the capacity. */
 function klCost(
   { free_bits: freeNats, capacity }: ObjectiveConfiguration,
-  divergence: Tensor,
+  divergence: () => Tensor,
   kl: Tensor,
   scheduled: StepInputs['scheduled'],
 ): Tensor {
   if (capacity > 0) return abs(sub(kl, scheduled.capacity));
-  return freeNats > 0 ? freeBits(divergence, freeNats) : kl;
+  return freeNats > 0 ? freeBits(divergence(), freeNats) : kl;
 }
 
 function importanceWeighted(
@@ -154,25 +155,25 @@ function importanceWeighted(
   weights: Weights,
 ): Built {
   const [examples, samples, size] = noise.z.shape as number[];
-  const repeated = (tensor: Tensor): Tensor => {
-    const [, ...shape] = tensor.shape as number[];
-    return reshape(expand(unsqueeze(tensor, [1]), [examples, samples, ...shape]), [examples * samples, ...shape]);
-  };
-  const posterior = model.encode(x, weights);
-  const inputs = repeated(x);
+  const inputs = repeatRows(x, samples);
+  const { posterior, z, decode } = model.infer(x, weights, {
+    noise: reshape(noise.z, [examples * samples, size]),
+    samples,
+  });
   const { logLikelihood, bound, loss } = importanceBound(
     {
-      posterior: { mean: repeated(posterior.mean), logVariance: repeated(posterior.logVariance) },
-      noise: reshape(noise.z, [examples * samples, size]),
+      posterior,
+      z,
       examples,
       samples,
-      logLikelihood: (z) => neg(model.negativeLogLikelihood(inputs, model.decode(z, weights), weights)),
-      logPrior: model.prior.logDensity,
+      logLikelihood: (at) =>
+        neg(model.negativeLogLikelihood(inputs, at === z ? decode() : model.decode(at, weights), weights)),
+      logPrior: (at) => model.prior.logDensity(at, weights),
       klWeight: scheduled.kl_weight,
     },
     objective.doubly_reparameterised,
   );
   const reconstruction = neg(reduceMean(logLikelihood));
-  const kl = reduceMean(reduceSum(model.prior.divergence(posterior), [1]));
+  const kl = reduceMean(klTerm(model.prior, posterior, z, weights));
   return { terms: { loss: bound, reconstruction, kl }, losses: { elbo: loss } };
 }
