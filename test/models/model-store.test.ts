@@ -14,6 +14,7 @@ import { join } from 'node:path';
 import {
   CALIBRATION_FILE,
   encodeCalibration,
+  encodeMixture,
   listModels,
   type ManifestDraft,
   parseManifest,
@@ -93,6 +94,31 @@ describe('model store', () => {
     expect(Buffer.from(loaded.graphs.encoder).toString()).toBe('the encoder');
     expect(Array.from(loaded.calibrationScores)).toEqual([1, 2, 3]);
     expect(readdirSync(join(store, 'demo')).sort()).toEqual(['1', '2']);
+  });
+
+  test('a mixture that samples are drawn from stands in a file of its own', async () => {
+    const mixture = {
+      components: 1,
+      dimensions: 2,
+      weights: Float32Array.of(1),
+      means: Float32Array.of(0.5, -1),
+      deviations: Float32Array.of(1, 2),
+    };
+    const prior = { kind: 'vamp', components: 1, dimensions: 2 };
+    const all = files().set('prior.f32', encodeMixture(mixture));
+    const { directory } = await writeModel(temporaryDirectory(), draft({ prior }), all);
+    expect((await readModel(directory)).prior).toEqual({ latentSize: 2, mixture });
+
+    const write = (changed: ManifestDraft['prior'], contents: Map<string, Uint8Array>) =>
+      writeModel(temporaryDirectory(), draft({ prior: changed }), contents);
+    await expect(write(prior, files())).rejects.toThrow(/prior.kind is vamp; expected .* the file prior.f32/);
+    await expect(write({ kind: 'vamp' }, all)).rejects.toThrow(/prior.kind is vamp; expected .* components/);
+    await expect(write({ ...prior, kind: 'standard-normal' }, all)).rejects.toThrow(/prior.kind is standard-normal/);
+    await expect(write({ ...prior, dimensions: 3 }, all)).rejects.toThrow(
+      /prior.dimensions is 3; expected at most latent.size = 2/,
+    );
+    const { directory: short } = await write({ ...prior, components: 2 }, all);
+    await expect(readModel(short)).rejects.toThrow(/the prior has 20 bytes; expected 40/);
   });
 
   test('versions are listed by name and number, and nothing else is', async () => {

@@ -84,14 +84,6 @@ const BAD: Record<string, { make: (name: string) => Promise<unknown>; says: stri
       ),
     says: 'scorer.onnx has no output volume (float32 [N]), only score, reconstruction, norm, error_map',
   },
-  'other-prior': {
-    make: (name) =>
-      writeFixture(
-        store.directory,
-        fixtureModel({ name, input: GREY_INPUT, change: change({ prior: { kind: 'vamp' } }) }),
-      ),
-    says: 'prior.kind is vamp; this server samples from standard-normal only',
-  },
   'other-name': {
     make: async (name) => {
       const directory = await writeWith('original', () => {});

@@ -25,6 +25,21 @@ const CONFIGURATIONS: Readonly<Record<string, Partial<Configuration>>> = {
     decoder: { convolutions: convolutions(5, 3), hidden: [6] },
     activation: 'silu',
   },
+  'stochastic layers between dense layers': {
+    encoder: { convolutions: [], hidden: [16, 12] },
+    decoder: { convolutions: [], hidden: [8, 12], stochastic_layers: [{ after_layer: 1, latents: 3 }] },
+  },
+  'stochastic layers between maps, by importance samples': {
+    encoder: { convolutions: convolutions(3, 5), hidden: [6] },
+    decoder: { convolutions: convolutions(5, 3), hidden: [], stochastic_layers: [{ after_layer: 1, latents: 2 }] },
+    objective: { ...objective, importance_samples: 3 },
+  },
+  'a VampPrior': { prior: 'vamp', prior_components: 7 },
+  'a VampPrior above stochastic layers': {
+    prior: 'vamp',
+    prior_components: 7,
+    decoder: { convolutions: [], hidden: [8, 12], stochastic_layers: [{ after_layer: 0, latents: 3 }] },
+  },
   'a Gaussian likelihood': { likelihood: 'gaussian' },
   AdamW: { optimiser: { ...optimiser, kind: 'adamw', weight_decay: 0.1 } },
   Adamax: { optimiser: { ...optimiser, kind: 'adamax' } },

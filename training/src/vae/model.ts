@@ -2,7 +2,7 @@ import type { ConvolutionForm } from '../engines/engine.js';
 import { dense } from '../nn/layers.js';
 import type { Parameter, Weights } from '../nn/parameters.js';
 import { standardisation } from '../nn/standardisation.js';
-import { add, clip, concat, expand, flatten, reshape, split, unsqueeze } from '../onnx/ops.js';
+import { add, clip, concat, expand, expandLike, flatten, reshape, split, unsqueeze } from '../onnx/ops.js';
 import { elementCount, type Tensor } from '../onnx/tensor.js';
 import { type Configuration, ConfigurationError } from './configuration.js';
 import { LIKELIHOODS, type Likelihood } from './likelihoods.js';
@@ -154,10 +154,15 @@ export function buildModel(
       const decode = decoder.descend(top, weights, features.form, (layer, signal, form) =>
         draw(layer.posterior(features, signal, weights, form)),
       );
-      const posterior = {
-        mean: joined(posteriors.map(({ mean }) => mean)),
-        logVariance: joined(posteriors.map(({ logVariance }) => logVariance)),
-      };
+      // One example may be drawn for many samples, which the posteriors of lower layers then differ for.
+      const each = (key: keyof Posterior) =>
+        joined(
+          posteriors.map((part, i) =>
+            part[key].shape[0] === drawn[i].shape[0] ? part[key] : expandLike(part[key], drawn[i]),
+          ),
+        );
+      const posterior =
+        posteriors.length === 1 ? posteriors[0] : { mean: each('mean'), logVariance: each('logVariance') };
       return { posterior, z: joined(drawn), decode };
     },
     decode(z, weights) {
