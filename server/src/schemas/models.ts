@@ -1,4 +1,11 @@
-import { CalibrationSchema, ImageInputSchema, LatentSchema, MetricSchema, VectorInputSchema } from '@elbo/models';
+import {
+  CalibrationSchema,
+  ImageInputSchema,
+  LatentSchema,
+  MetricSchema,
+  PriorSchema,
+  VectorInputSchema,
+} from '@elbo/models';
 import { Type } from 'typebox';
 
 const summary = {
@@ -24,7 +31,7 @@ export const ModelDetails = Type.Object(
     ...summary,
     versions: Type.Array(Type.String(), { description: 'Every loaded version of this model' }),
     likelihood: Type.Object({ kind: Type.String() }),
-    prior: Type.Object({ kind: Type.String() }),
+    prior: PriorSchema,
     scorer: Type.Object({ components: Type.Array(Type.String()) }),
     calibration: CalibrationSchema,
     training: Type.Record(Type.String(), Type.Unknown(), { description: 'How the model was trained, and on what' }),
