@@ -142,23 +142,43 @@ export async function writeModel(
   draft: ManifestDraft,
   files: ReadonlyMap<string, Uint8Array>,
 ): Promise<{ directory: string; manifest: Manifest }> {
-  const records: Record<string, FileRecord> = {};
-  for (const [file, content] of files) records[file] = { sha256: sha256(content), bytes: content.byteLength };
+  const records = recordsOf(files);
   const { schema_version, name, ...rest } = draft;
   const manifestOf = (version: string) => parseManifest({ schema_version, name, version, ...rest, files: records });
   manifestOf('1');
+  const { directory, record: manifest } = await writeVersion(join(store, name), files, 'manifest.json', manifestOf);
+  return { directory, manifest };
+}
 
-  const parent = join(store, name);
+/** The hash and the size of each file. */
+export function recordsOf(files: ReadonlyMap<string, Uint8Array>): Record<string, FileRecord> {
+  return Object.fromEntries(
+    [...files].map(([file, content]) => [file, { sha256: sha256(content), bytes: content.byteLength }]),
+  );
+}
+
+/**
+ * Writes the next version below a directory: all files and the record of them appear at once, or not at all.
+ * @param recordFile the name of the record's file
+ * @param recordOf the record as JSON, which may hold the version
+ */
+export async function writeVersion<Record>(
+  parent: string,
+  files: ReadonlyMap<string, Uint8Array>,
+  recordFile: string,
+  recordOf: (version: string) => Record,
+): Promise<{ directory: string; record: Record }> {
   const unfinished = join(parent, `.unfinished-${randomUUID()}`);
   await mkdir(unfinished, { recursive: true });
   try {
     for (const [file, content] of files) await writeDurably(join(unfinished, file), content);
     for (;;) {
       const taken = (await readdir(parent)).filter((entry) => VERSION.test(entry)).map(Number);
-      const manifest = manifestOf(String(1 + Math.max(0, ...taken)));
-      const directory = join(parent, manifest.version);
-      await replaceDurably(join(unfinished, 'manifest.json'), formatManifest(manifest));
-      if (await renamedTo(unfinished, directory)) return { directory, manifest };
+      const version = String(1 + Math.max(0, ...taken));
+      const directory = join(parent, version);
+      const record = recordOf(version);
+      await replaceDurably(join(unfinished, recordFile), formatJson(record));
+      if (await renamedTo(unfinished, directory)) return { directory, record };
     }
   } catch (error) {
     await rm(unfinished, { recursive: true, force: true });
@@ -173,7 +193,7 @@ export async function writeModel(
 export async function recordMetrics(directory: string, metrics: Manifest['metrics']): Promise<Manifest> {
   const manifest = await readManifest(directory);
   const updated = parseManifest({ ...manifest, metrics: { ...manifest.metrics, ...metrics } });
-  await replaceDurably(join(directory, 'manifest.json'), formatManifest(updated));
+  await replaceDurably(join(directory, 'manifest.json'), formatJson(updated));
   return updated;
 }
 
@@ -223,7 +243,11 @@ function checkThresholds(directory: string, { calibration }: Manifest, scores: F
   }
 }
 
-async function readVerified(directory: string, file: string, record: FileRecord): Promise<Buffer> {
+/**
+ * Reads a file of a version and holds it against its record.
+ * @throws {ModelStoreError} FILE_CORRUPT where it cannot be read, or was altered or cut short
+ */
+export async function readVerified(directory: string, file: string, record: FileRecord): Promise<Buffer> {
   const path = join(directory, file);
   let content: Buffer;
   try {
@@ -250,8 +274,8 @@ async function readVerified(directory: string, file: string, record: FileRecord)
   return content;
 }
 
-function formatManifest(manifest: Manifest): Uint8Array {
-  return Buffer.from(`${JSON.stringify(manifest, null, 2)}\n`);
+function formatJson(record: unknown): Uint8Array {
+  return Buffer.from(`${JSON.stringify(record, null, 2)}\n`);
 }
 
 async function directoriesIn(path: string): Promise<string[]> {

@@ -62,6 +62,21 @@ const OBJECTIVES: Readonly<Record<string, Partial<Configuration['objective']>>> 
   IWAE: { importance_samples: 5 },
   'IWAE, doubly reparameterised': { importance_samples: 5, doubly_reparameterised: true },
 };
+const dropout = (changes: Partial<Configuration['dropout']>) => ({
+  dropout: { ...tinyConfiguration().dropout, log_variance: -4, warm_up_fraction: 0.5, ...changes },
+});
+const withConvolutions = {
+  encoder: { convolutions: convolutions(3), hidden: [6] },
+  decoder: { convolutions: convolutions(3), hidden: [6] },
+};
+
+/** Every variational dropout, in dense layers and in convolutions. */
+const DROPOUTS: Readonly<Record<string, Partial<Configuration>>> = Object.fromEntries(
+  (['gaussian', 'sparse', 'group'] as const).flatMap((kind) => [
+    [`${kind} dropout`, dropout({ kind })],
+    [`${kind} dropout of convolutions`, { ...dropout({ kind }), ...withConvolutions }],
+  ]),
+);
 const byObjective = Object.entries(OBJECTIVES).map(
   ([name, changes]) => [name, { objective: { ...objective, ...changes } }] as const,
 );
@@ -76,7 +91,7 @@ interface Trained {
 async function trained(engine: Engine, configuration: Configuration): Promise<Trained> {
   const { train } = barsDataset(STEPS * BATCH_SIZE, 1);
   const model = buildModel(configuration, train.shape, { convolutions: engine.convolutions });
-  const trainer = await Trainer.create(engine, vaeObjective(model, configuration), configuration, train);
+  const trainer = await Trainer.create(engine, vaeObjective(model, configuration, train.count), configuration, train);
   try {
     const runs: Progress[] = [];
     for await (const progress of trainer.runEpoch()) runs.push(progress);
@@ -94,20 +109,25 @@ function relativeDifference(actual: number, expected: number): number {
   return Math.abs(actual - expected) / Math.max(1e-3, Math.abs(expected));
 }
 
-describe.each([...Object.entries(CONFIGURATIONS), ...byObjective])('the first steps of %s', (_name, changes) => {
-  test('are the same by tfjs, which differentiates on its own, as by ONNX Runtime', async () => {
-    const configuration = tinyConfiguration({ batch_size: BATCH_SIZE, epochs: 1, ...changes });
-    const expected = await trained(new OnnxRuntimeEngine(1), configuration);
-    const actual = await trained(await TfjsEngine.create(), configuration);
-    expect(actual.losses).toHaveLength(STEPS);
-    for (const [i, loss] of expected.losses.entries()) {
-      expect(relativeDifference(actual.losses[i], loss), `loss of step ${i}`).toBeLessThan(1e-4);
-      expect(relativeDifference(actual.norms[i], expected.norms[i]), `gradient norm of step ${i}`).toBeLessThan(1e-3);
-    }
-    expect([...actual.states.keys()]).toEqual([...expected.states.keys()]);
-    for (const [name, values] of expected.states) {
-      const difference = Math.hypot(...values.map((value, i) => value - (actual.states.get(name)?.[i] ?? Number.NaN)));
-      expect(difference, name).toBeLessThanOrEqual(1e-3 * Math.hypot(...values) + 1e-6);
-    }
-  });
-});
+describe.each([...Object.entries({ ...CONFIGURATIONS, ...DROPOUTS }), ...byObjective])(
+  'the first steps of %s',
+  (_name, changes) => {
+    test('are the same by tfjs, which differentiates on its own, as by ONNX Runtime', async () => {
+      const configuration = tinyConfiguration({ batch_size: BATCH_SIZE, epochs: 1, ...changes });
+      const expected = await trained(new OnnxRuntimeEngine(1), configuration);
+      const actual = await trained(await TfjsEngine.create(), configuration);
+      expect(actual.losses).toHaveLength(STEPS);
+      for (const [i, loss] of expected.losses.entries()) {
+        expect(relativeDifference(actual.losses[i], loss), `loss of step ${i}`).toBeLessThan(1e-4);
+        expect(relativeDifference(actual.norms[i], expected.norms[i]), `gradient norm of step ${i}`).toBeLessThan(1e-3);
+      }
+      expect([...actual.states.keys()]).toEqual([...expected.states.keys()]);
+      for (const [name, values] of expected.states) {
+        const difference = Math.hypot(
+          ...values.map((value, i) => value - (actual.states.get(name)?.[i] ?? Number.NaN)),
+        );
+        expect(difference, name).toBeLessThanOrEqual(1e-3 * Math.hypot(...values) + 1e-6);
+      }
+    });
+  },
+);

@@ -6,7 +6,8 @@ import { datasetDescriptions, PATH_DESCRIPTION } from '../data/datasets.js';
 import { publishedDatasets } from '../data/fetch.js';
 import { type ModelSummary, summarise } from '../onnx/decode.js';
 import { elementCount, formatShape, isStatic, type TensorType } from '../onnx/tensor.js';
-import { loadPreset, presetNames } from '../vae/configuration.js';
+import { loadAnyPreset } from '../presets.js';
+import { presetNames } from '../vae/configuration.js';
 import { jsonOption } from './options.js';
 
 // Commands that only look: what presets and data sets there are, and what a model holds.
@@ -17,10 +18,10 @@ export function presetsCommand(): Command {
     .argument('[name]')
     .addOption(jsonOption())
     .action((name: string | undefined, { json }: { json?: boolean }) => {
-      if (name !== undefined) console.log(JSON.stringify(loadPreset(name), null, json ? undefined : 2));
+      if (name !== undefined) console.log(JSON.stringify(loadAnyPreset(name), null, json ? undefined : 2));
       else if (json)
-        console.log(JSON.stringify(Object.fromEntries(presetNames().map((preset) => [preset, loadPreset(preset)]))));
-      else for (const preset of presetNames()) console.log(`${preset.padEnd(16)} ${loadPreset(preset).description}`);
+        console.log(JSON.stringify(Object.fromEntries(presetNames().map((preset) => [preset, loadAnyPreset(preset)]))));
+      else for (const preset of presetNames()) console.log(`${preset.padEnd(16)} ${loadAnyPreset(preset).description}`);
     });
 }
 

@@ -2,8 +2,11 @@ import { Command, Option } from 'commander';
 import { loadDataset } from '../data/datasets.js';
 import { createEngine } from '../engines/create-engine.js';
 import { TfjsEngine } from '../engines/tfjs.js';
-import { CHECKPOINT_SECONDS, train } from '../train.js';
-import { loadPreset, override } from '../vae/configuration.js';
+import { isClassifier, loadAnyPreset, parseAnyConfiguration } from '../presets.js';
+import { type TrainOptions, train } from '../train.js';
+import { CHECKPOINT_SECONDS } from '../trainer/epochs.js';
+import type { Progress } from '../trainer/trainer.js';
+import { override } from '../vae/configuration.js';
 import {
   cacheDirOption,
   dataDirOption,
@@ -16,7 +19,9 @@ import {
   seedOption,
   withEngineOptions,
 } from './options.js';
-import { duration, phasedProgress, progressDisplay } from './progress.js';
+import { duration, type ProgressDisplay, phasedProgress, progressDisplay } from './progress.js';
+import { runClassifier } from './train-classifier.js';
+import { describeWeights, ofWeights } from './weights.js';
 
 interface TrainFlags extends EngineFlags {
   readonly preset: string;
@@ -25,7 +30,7 @@ interface TrainFlags extends EngineFlags {
   readonly cacheDir?: string;
   readonly imageSize?: ImageSize;
   readonly name?: string;
-  readonly out: string;
+  readonly out?: string;
   readonly epochs?: number;
   readonly limit?: number;
   readonly seed?: number;
@@ -47,7 +52,7 @@ export function trainCommand(): Command {
     .addOption(cacheDirOption())
     .addOption(imageSizeOption())
     .option('--name <name>', "name of the model instead of the preset's")
-    .option('--out <dir>', 'model store to write to', 'models')
+    .option('--out <dir>', 'store to write to; default: models, and classifiers for a classifier')
     .option('--epochs <n>', 'passes over the training examples', integer(1, 1_000_000))
     .addOption(limitOption())
     .addOption(seedOption('of initial weights, shuffles, noise and the validation split'))
@@ -63,13 +68,17 @@ export function trainCommand(): Command {
 }
 
 async function run(flags: TrainFlags): Promise<void> {
-  const configuration = override(loadPreset(flags.preset), [
-    ...(flags.name === undefined ? [] : [`name=${JSON.stringify(flags.name)}`]),
-    ...(flags.dataset === undefined ? [] : [`dataset=${JSON.stringify(flags.dataset)}`]),
-    ...(flags.epochs === undefined ? [] : [`epochs=${flags.epochs}`]),
-    ...(flags.seed === undefined ? [] : [`seed=${flags.seed}`]),
-    ...flags.set,
-  ]);
+  const configuration = override(
+    loadAnyPreset(flags.preset),
+    [
+      ...(flags.name === undefined ? [] : [`name=${JSON.stringify(flags.name)}`]),
+      ...(flags.dataset === undefined ? [] : [`dataset=${JSON.stringify(flags.dataset)}`]),
+      ...(flags.epochs === undefined ? [] : [`epochs=${flags.epochs}`]),
+      ...(flags.seed === undefined ? [] : [`seed=${flags.seed}`]),
+      ...flags.set,
+    ],
+    parseAnyConfiguration,
+  );
   const engine = await createEngine(flags);
   if (engine instanceof TfjsEngine)
     console.error(`engine: ${engine.backend}${engine.note === undefined ? '' : ` (${engine.note})`}`);
@@ -88,70 +97,82 @@ async function run(flags: TrainFlags): Promise<void> {
   process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
   const display = progressDisplay(configuration.name);
   let skippedBefore = 0;
-  let wasCollapsed = false;
+  const shared = {
+    engine,
+    dataset,
+    store: flags.out ?? (isClassifier(configuration) ? 'classifiers' : 'models'),
+    resume: flags.resume ?? false,
+    checkpointSeconds: flags.checkpointSeconds,
+    signal: interruption.signal,
+    onProgress({ step, skippedSteps }: Progress) {
+      if (skippedSteps === skippedBefore) return;
+      const more = skippedSteps - skippedBefore;
+      display.line(`${more} ${more === 1 ? 'step' : 'steps'} before step ${step} skipped: loss or gradient not finite`);
+      skippedBefore = skippedSteps;
+    },
+  };
+  const json = flags.json ?? false;
   try {
-    const result = await train({
-      engine,
-      configuration,
-      dataset,
-      store: flags.out,
-      resume: flags.resume ?? false,
-      checkpointSeconds: flags.checkpointSeconds,
-      signal: interruption.signal,
-      onProgress({ epoch, step, totalSteps, metrics, skippedSteps }) {
-        if (skippedSteps > skippedBefore) {
-          const more = skippedSteps - skippedBefore;
-          display.line(
-            `${more} ${more === 1 ? 'step' : 'steps'} before step ${step} skipped: loss or gradient not finite`,
-          );
-          skippedBefore = skippedSteps;
-        }
-        const terms = `−ELBO ${(metrics.reconstruction + metrics.kl).toFixed(2)} = ${metrics.reconstruction.toFixed(2)} + KL ${metrics.kl.toFixed(2)}`;
-        display.update(step, totalSteps, `epoch ${epoch + 1}/${configuration.epochs} · ${terms}`);
-      },
-      onEpoch({ epoch, train: { reconstruction, kl }, validation, activeUnits }) {
-        display.line(
-          `epoch ${epoch}: −ELBO train ${(reconstruction + kl).toFixed(2)}, validation ${validation?.loss.toFixed(2)} (KL ${validation?.kl.toFixed(2)}), ${activeUnits} of ${configuration.latent_size} latent dimensions active`,
-        );
-        const hasCollapsed =
-          activeUnits === 0 && epoch > Math.max(1, configuration.kl_warm_up_fraction * configuration.epochs);
-        if (hasCollapsed && !wasCollapsed) display.line(COLLAPSED);
-        wasCollapsed = hasCollapsed;
-      },
-      onExport: (epoch) => display.line(`measuring and exporting the weights of epoch ${epoch}`),
-    });
-    display.stop();
-    if (result === undefined) {
-      console.error('interrupted; the same command with --resume goes on from here');
-      process.exitCode = INTERRUPTED;
-      return;
-    }
-    const { directory, manifest, bestEpoch, parity, secondsPerStep } = result;
-    console.log(
-      `${directory}: epoch ${bestEpoch}, ${duration(manifest.training.seconds)}, ${(1000 * secondsPerStep).toFixed(1)} ms a step, ` +
-        `${manifest.latent.active_units} of ${manifest.latent.size} latent dimensions active, exported graphs within ${parity.toExponential(1)}`,
-    );
-    for (const [name, { value, unit }] of Object.entries(manifest.metrics)) {
-      console.log(`  ${name} ${value.toFixed(2)} ${unit ?? ''}`);
-    }
-    if (flags.json) {
-      const { name, version, metrics } = manifest;
-      console.log(
-        JSON.stringify({
-          directory,
-          name,
-          version,
-          best_epoch: bestEpoch,
-          parity,
-          ms_per_step: 1000 * secondsPerStep,
-          metrics,
-        }),
-      );
-    }
+    const isDone = isClassifier(configuration)
+      ? await runClassifier({ ...shared, configuration }, display, json)
+      : await runVae({ ...shared, configuration }, display, json);
+    if (isDone) return;
+    console.error('interrupted; the same command with --resume goes on from here');
+    process.exitCode = INTERRUPTED;
   } finally {
     display.stop();
     process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
   }
+}
+
+/** Trains a VAE, showing how it goes; false where it was interrupted. */
+async function runVae(options: TrainOptions, display: ProgressDisplay, json: boolean): Promise<boolean> {
+  const { configuration, onProgress } = options;
+  let wasCollapsed = false;
+  const result = await train({
+    ...options,
+    onProgress(progress) {
+      onProgress?.(progress);
+      const { epoch, step, totalSteps, metrics } = progress;
+      const terms = `−ELBO ${(metrics.reconstruction + metrics.kl).toFixed(2)} = ${metrics.reconstruction.toFixed(2)} + KL ${metrics.kl.toFixed(2)}`;
+      display.update(step, totalSteps, `epoch ${epoch + 1}/${configuration.epochs} · ${terms}${ofWeights(metrics)}`);
+    },
+    onEpoch({ epoch, train: { reconstruction, kl }, validation, activeUnits, weights }) {
+      display.line(
+        `epoch ${epoch}: −ELBO train ${(reconstruction + kl).toFixed(2)}, validation ${validation?.loss.toFixed(2)} (KL ${validation?.kl.toFixed(2)}), ${activeUnits} of ${configuration.latent_size} latent dimensions active${describeWeights(weights)}`,
+      );
+      const hasCollapsed =
+        activeUnits === 0 && epoch > Math.max(1, configuration.kl_warm_up_fraction * configuration.epochs);
+      if (hasCollapsed && !wasCollapsed) display.line(COLLAPSED);
+      wasCollapsed = hasCollapsed;
+    },
+    onExport: (epoch) => display.line(`measuring and exporting the weights of epoch ${epoch}`),
+  });
+  display.stop();
+  if (result === undefined) return false;
+  const { directory, manifest, bestEpoch, parity, secondsPerStep } = result;
+  console.log(
+    `${directory}: epoch ${bestEpoch}, ${duration(manifest.training.seconds)}, ${(1000 * secondsPerStep).toFixed(1)} ms a step, ` +
+      `${manifest.latent.active_units} of ${manifest.latent.size} latent dimensions active, exported graphs within ${parity.toExponential(1)}`,
+  );
+  for (const [name, { value, unit }] of Object.entries(manifest.metrics)) {
+    console.log(`  ${name} ${value.toFixed(2)} ${unit ?? ''}`);
+  }
+  if (json) {
+    const { name, version, metrics } = manifest;
+    console.log(
+      JSON.stringify({
+        directory,
+        name,
+        version,
+        best_epoch: bestEpoch,
+        parity,
+        ms_per_step: 1000 * secondsPerStep,
+        metrics,
+      }),
+    );
+  }
+  return true;
 }
 
 /** What can be done where the decoder ignores z (Bowman et al., 2016). */

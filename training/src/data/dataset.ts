@@ -69,6 +69,15 @@ export function exampleSize({ shape }: Pick<Examples, 'shape'>): number {
   return shape.reduce((product, dimension) => product * dimension, 1);
 }
 
+/**
+ * Classes of examples: one more than the largest that occurs.
+ * @throws {DataError} where the examples have no classes
+ */
+export function classCount({ labels }: Pick<Examples, 'labels'>): number {
+  if (labels === undefined) throw new DataError('the examples have no classes; expected the class of each');
+  return 1 + labels.reduce((largest, label) => Math.max(largest, label), 0);
+}
+
 /** Bytes of one number. */
 export function bytesPerValue(dtype: ExampleDtype): number {
   return dtype === 'uint8' ? 1 : 4;

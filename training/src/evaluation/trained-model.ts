@@ -13,7 +13,7 @@ export interface TrainedModel {
 
 /**
  * A model of the store as it was trained: the network of its recorded configuration, with the weights that stand in
- * its exported files. Every file is checked against its hash.
+ * its exported files, which know no noise. Every file is checked against its hash.
  * @param directory `models/<name>/<version>`
  * @throws {ModelStoreError} where the version cannot be read, {ConfigurationError} where Elbo did not train it
  */

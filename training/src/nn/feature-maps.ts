@@ -7,7 +7,8 @@ import {
   transposedConvolution as trainedTransposedConvolution,
 } from './convolution.js';
 import { glorotUniform, type Initialiser, zeros } from './initialisers.js';
-import { type Parameter, parameter, type Weights } from './parameters.js';
+import { type LayerMaker, type LinearLayer, plain } from './linear.js';
+import { parameter } from './parameters.js';
 
 // Layers between feature maps. Maps are [N, channels, height, width] where convolutions stand as operators, and
 // [N, height, width, channels] where they stand as products; the parameters are the same.
@@ -22,11 +23,9 @@ export interface Geometry {
   readonly padding: number;
 }
 
-export interface MapLayer {
-  readonly parameters: readonly Parameter[];
+export interface MapLayer extends LinearLayer {
   /** What comes out, for one example. */
   readonly output: MapShape;
-  apply(maps: Tensor, weights: Weights, form: ConvolutionForm): Tensor;
 }
 
 /** Length of an axis after a convolution; below 1 where the kernel does not fit. */
@@ -39,24 +38,26 @@ export function convolution(
   [channels, height, width]: MapShape,
   outputs: number,
   geometry: Geometry,
-  // Each input takes part in so many outputs.
-  weight: Initialiser = glorotUniform(
-    channels * geometry.kernel ** 2,
-    (outputs * geometry.kernel ** 2) / geometry.stride ** 2,
-  ),
+  { weight, make = plain }: { weight?: Initialiser; make?: LayerMaker } = {},
 ): MapLayer {
   const { kernel, stride, padding } = geometry;
-  const w = parameter(`${name}.weight`, [kernel, kernel, channels, outputs], weight);
-  const b = parameter(`${name}.bias`, [outputs], zeros);
+  const area = kernel * kernel;
+  // Each input takes part in so many outputs.
+  const initialiser = weight ?? glorotUniform(channels * area, (outputs * area) / stride ** 2);
+  const [rows, columns] = [convolvedLength(height, geometry), convolvedLength(width, geometry)];
   const options = { strides: [stride, stride], pads: [padding, padding, padding, padding] } as const;
-  return {
-    parameters: [w, b],
-    output: [outputs, convolvedLength(height, geometry), convolvedLength(width, geometry)],
-    apply(maps, weights, form) {
-      if (form === 'operators') return conv(maps, onnxKernel(weights(w)), weights(b), options);
-      return trainedConvolution(maps, weights(w), weights(b), options);
+  const layer = make({
+    name,
+    weight: parameter(`${name}.weight`, [kernel, kernel, channels, outputs], initialiser),
+    bias: parameter(`${name}.bias`, [outputs], zeros),
+    inputAxis: 2,
+    output: [rows, columns, outputs],
+    apply(maps, weight, bias, form) {
+      if (form === 'operators') return conv(maps, onnxKernel(weight), bias, options);
+      return trainedConvolution(maps, weight, bias, options);
     },
-  };
+  });
+  return { ...layer, output: [outputs, rows, columns] };
 }
 
 /**
@@ -68,14 +69,12 @@ export function transposedConvolution(
   channels: number,
   output: MapShape,
   geometry: Geometry,
-  bias: Initialiser = zeros,
+  { bias = zeros, make = plain }: { bias?: Initialiser; make?: LayerMaker } = {},
 ): MapLayer {
   const [outputs, ...sides] = output;
   const { kernel, stride, padding } = geometry;
   const area = kernel * kernel;
   const initialiser = glorotUniform((channels * area) / stride ** 2, outputs * area);
-  const w = parameter(`${name}.weight`, [kernel, kernel, outputs, channels], initialiser);
-  const b = parameter(`${name}.bias`, [outputs], bias);
   // Rows and columns that a stride leaves open.
   const [bottom, right] = sides.map(
     (side) => side - ((convolvedLength(side, geometry) - 1) * stride - 2 * padding + kernel),
@@ -85,14 +84,18 @@ export function transposedConvolution(
     pads: [padding, padding, padding, padding],
     outputPadding: [bottom, right],
   } as const;
-  return {
-    parameters: [w, b],
-    output,
-    apply(maps, weights, form) {
-      if (form === 'operators') return convTranspose(maps, onnxKernel(weights(w)), weights(b), options);
-      return trainedTransposedConvolution(maps, weights(w), weights(b), options);
+  const layer = make({
+    name,
+    weight: parameter(`${name}.weight`, [kernel, kernel, outputs, channels], initialiser),
+    bias: parameter(`${name}.bias`, [outputs], bias),
+    inputAxis: 3,
+    output: [...sides, outputs],
+    apply(maps, weight, bias, form) {
+      if (form === 'operators') return convTranspose(maps, onnxKernel(weight), bias, options);
+      return trainedTransposedConvolution(maps, weight, bias, options);
     },
-  };
+  });
+  return { ...layer, output };
 }
 
 /** [N, channels, height, width] in the form that layers take. */

@@ -5,6 +5,12 @@ export type Initialiser = (random: RandomSource, size: number) => Float32Array;
 
 export const zeros: Initialiser = (_, size) => new Float32Array(size);
 
+/** The same number everywhere. */
+export const filledWith =
+  (value: number): Initialiser =>
+  (_, size) =>
+    new Float32Array(size).fill(value);
+
 /** Starts from given numbers, for instance the bias that makes a decoder's first output the data's mean. */
 export const startingAt =
   (values: ArrayLike<number>): Initialiser =>

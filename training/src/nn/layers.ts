@@ -1,7 +1,8 @@
 import { flatten, gemm, mul, relu, sigmoid, softplus, tanh } from '../onnx/ops.js';
 import type { Tensor } from '../onnx/tensor.js';
 import { glorotUniform, type Initialiser, zeros } from './initialisers.js';
-import { type Layer, parameter, type Weights } from './parameters.js';
+import { type LayerMaker, plain } from './linear.js';
+import { joined, type Layer, parameter, type Weights } from './parameters.js';
 
 /** Non-linearities by their name in a configuration. */
 export const ACTIVATIONS = {
@@ -13,16 +14,27 @@ export const ACTIVATIONS = {
 } as const;
 export type ActivationName = keyof typeof ACTIVATIONS;
 
+export interface DenseOptions {
+  readonly weight?: Initialiser;
+  readonly bias?: Initialiser;
+  readonly make?: LayerMaker;
+}
+
 /** A fully connected layer: [N, inputs] to [N, units], x · weight + bias. */
 export function dense(
   name: string,
   inputs: number,
   units: number,
-  { weight = glorotUniform(inputs, units), bias = zeros }: { weight?: Initialiser; bias?: Initialiser } = {},
+  { weight = glorotUniform(inputs, units), bias = zeros, make = plain }: DenseOptions = {},
 ): Layer {
-  const w = parameter(`${name}.weight`, [inputs, units], weight);
-  const b = parameter(`${name}.bias`, [units], bias);
-  return { parameters: [w, b], apply: (x, weights) => gemm(x, weights(w), weights(b)) };
+  return make({
+    name,
+    weight: parameter(`${name}.weight`, [inputs, units], weight),
+    bias: parameter(`${name}.bias`, [units], bias),
+    inputAxis: 0,
+    output: [units],
+    apply: (x, w, b) => gemm(x, w, b),
+  });
 }
 
 export interface Mlp extends Layer {
@@ -39,9 +51,11 @@ export function mlp(
   inputs: number,
   hidden: readonly number[],
   activation: ActivationName,
-  firstNumber = 0,
+  { firstNumber = 0, make = plain }: { firstNumber?: number; make?: LayerMaker } = {},
 ): Mlp {
-  const layers = hidden.map((units, i) => dense(`${name}.${firstNumber + i}`, i === 0 ? inputs : hidden[i - 1], units));
+  const layers = hidden.map((units, i) =>
+    dense(`${name}.${firstNumber + i}`, i === 0 ? inputs : hidden[i - 1], units, { make }),
+  );
   const signals = (x: Tensor, weights: Weights): readonly Tensor[] => {
     let signal = flatten(x);
     return layers.map((layer) => {
@@ -50,7 +64,7 @@ export function mlp(
     });
   };
   return {
-    parameters: layers.flatMap((layer) => layer.parameters),
+    ...joined(layers),
     signals,
     apply: (x, weights) => signals(x, weights).at(-1) ?? flatten(x),
   };

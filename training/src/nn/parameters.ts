@@ -1,5 +1,6 @@
 import type { RandomSource } from '@elbo/models';
 import type { Graph } from '../onnx/graph.js';
+import { add } from '../onnx/ops.js';
 import { float32, type Tensor, type TensorData } from '../onnx/tensor.js';
 import type { Initialiser } from './initialisers.js';
 
@@ -13,15 +14,57 @@ export interface Parameter {
 }
 
 /** Where a layer finds its parameters: states of the training loop, or constants of an exported graph. */
-export type Weights = (parameter: Parameter) => Tensor;
+export interface Weights {
+  (parameter: Parameter): Tensor;
+  /** Noise by its name in `Part.noise`, standard normal: [batch, …shape]. There in training alone. */
+  readonly noise?: (name: string) => Tensor;
+}
 
 /** Trained values by parameter name. */
 export type WeightValues = ReadonlyMap<string, Float32Array>;
 
-/** Part of a network: its parameters, and the nodes that it appends to the graph of its input. */
-export interface Layer {
+/** What training knows of a part of a network. */
+export interface Part {
   readonly parameters: readonly Parameter[];
+  /** Shapes, for one example, of the standard normal noise that it takes in training. */
+  readonly noise?: Readonly<Record<string, readonly number[]>>;
+  /** KL(q(weights) ‖ p(weights)), where the weights have a distribution: a scalar, in nats. */
+  divergence?(weights: Weights): Tensor;
+  /**
+   * Where the parameters are those of a distribution: the weights that a network without noise has, under the names of
+   * its parameters.
+   */
+  means?(weights: Weights): ReadonlyMap<string, Tensor>;
+}
+
+/** Part of a network, with the nodes that it appends to the graph of its input. */
+export interface Layer extends Part {
   apply(x: Tensor, weights: Weights): Tensor;
+}
+
+/** What several parts are together. */
+export function joined(parts: readonly Part[]): Part {
+  const random = parts.filter(({ divergence }) => divergence !== undefined);
+  return {
+    parameters: parts.flatMap(({ parameters }) => parameters),
+    noise: Object.assign({}, ...parts.map(({ noise }) => noise)),
+    ...(random.length > 0 && {
+      divergence: (weights) =>
+        random.flatMap((part) => part.divergence?.(weights) ?? []).reduce((sum, nats) => add(sum, nats)),
+      means: (weights) => new Map(random.flatMap((part) => [...(part.means?.(weights) ?? [])])),
+    }),
+  };
+}
+
+/** The same weights with noise. */
+export function withNoise(weights: Weights, noise: Readonly<Record<string, Tensor>>): Weights {
+  return Object.assign((parameter: Parameter) => weights(parameter), {
+    noise(name: string): Tensor {
+      const tensor = noise[name];
+      if (tensor === undefined) throw new Error(`no noise for ${name}`);
+      return tensor;
+    },
+  });
 }
 
 export function parameter(

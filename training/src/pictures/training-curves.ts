@@ -1,5 +1,6 @@
 import { type ScaleLinear, scaleLinear } from 'd3-scale';
 import { line } from 'd3-shape';
+import type { WeightsSummary } from '../nn/sparsity.js';
 
 /** Means over an epoch's examples, in nats. */
 export interface LossTerms {
@@ -15,6 +16,7 @@ export interface EpochRecord {
   readonly validation?: LossTerms;
   /** Latent dimensions that say something of the validation examples. */
   readonly activeUnits?: number;
+  readonly weights?: WeightsSummary;
 }
 
 interface Series {

@@ -9,7 +9,10 @@ const { examples, plan } = workerData as LoaderData;
 const reply = (message: LoaderReply, transfer: readonly ArrayBuffer[] = []) =>
   parentPort?.postMessage(message, transfer);
 
-const opened = openExamples(examples).then((reader) => ({ reader, source: new BatchSource(reader, plan) }));
+const opened = openExamples(examples).then((reader) => ({
+  reader,
+  source: new BatchSource(reader, plan, examples.labels),
+}));
 // Whoever asks first hears of it.
 opened.catch(() => {});
 

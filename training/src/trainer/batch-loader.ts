@@ -4,7 +4,7 @@ import type { Examples } from '../data/dataset.js';
 import type { Batches, BatchPlan } from './batches.js';
 
 export interface LoaderData {
-  readonly examples: Pick<Examples, 'count' | 'shape' | 'dtype' | 'storage' | 'rows'>;
+  readonly examples: Pick<Examples, 'count' | 'shape' | 'dtype' | 'storage' | 'rows' | 'labels'>;
   readonly plan: BatchPlan;
 }
 export type LoaderRequest = { readonly step: number; readonly steps: number } | { readonly spent: Batches } | 'close';
@@ -22,9 +22,9 @@ export class BatchLoader {
   #waiting: { resolve(reply: LoaderReply): void; reject(error: Error): void } | undefined;
   #hasEnded = false;
 
-  constructor({ count, shape, dtype, storage, rows }: Examples, plan: BatchPlan) {
+  constructor({ count, shape, dtype, storage, rows, labels }: Examples, plan: BatchPlan) {
     const workerData: LoaderData = {
-      examples: { count, shape, dtype, storage, ...(rows === undefined ? {} : { rows }) },
+      examples: { count, shape, dtype, storage, ...(rows && { rows }), ...(plan.labels && labels && { labels }) },
       plan,
     };
     this.#worker = new Worker(new URL('./batch-loader-thread.js', import.meta.url), { workerData });
@@ -89,8 +89,8 @@ function endedError(): Error {
 }
 
 /** What carries batches between threads without a copy. */
-export function buffersOf({ examples, thresholds, noise }: Batches): ArrayBuffer[] {
-  return [examples, thresholds, ...Object.values(noise)].flatMap((array) =>
+export function buffersOf({ examples, thresholds, labels, noise }: Batches): ArrayBuffer[] {
+  return [examples, thresholds, labels, ...Object.values(noise)].flatMap((array) =>
     array === undefined ? [] : [array.buffer as ArrayBuffer],
   );
 }

@@ -11,6 +11,8 @@ export interface BatchPlan {
   readonly dtype: 'uint8' | 'float32';
   /** Whether thresholds are drawn to binarise bytes with. */
   readonly binarise: boolean;
+  /** Whether the class of each example is delivered. */
+  readonly labels?: boolean;
   /** Numbers of standard normal noise that an example takes, by name. */
   readonly noise: Readonly<Record<string, number>>;
 }
@@ -19,6 +21,8 @@ export interface BatchPlan {
 export interface Batches {
   readonly examples: Uint8Array | Float32Array;
   readonly thresholds: Uint8Array | undefined;
+  /** [steps, batchSize], where they were asked for. */
+  readonly labels?: Uint8Array | undefined;
   readonly noise: Readonly<Record<string, Float32Array>>;
 }
 
@@ -34,11 +38,14 @@ export function stepsPerEpoch({ count, batchSize }: Pick<BatchPlan, 'count' | 'b
 export class BatchSource {
   readonly #reader: ExampleReader;
   readonly #plan: BatchPlan;
+  readonly #labels: Uint8Array | undefined;
   #shuffled: { epoch: number; order: Int32Array } | undefined;
 
-  constructor(reader: ExampleReader, plan: BatchPlan) {
+  /** @param labels class of each example, which a plan with labels needs */
+  constructor(reader: ExampleReader, plan: BatchPlan, labels?: Uint8Array) {
     this.#reader = reader;
     this.#plan = plan;
+    this.#labels = plan.labels === true ? labels : undefined;
   }
 
   /**
@@ -75,6 +82,7 @@ export class BatchSource {
       thresholds: binarise
         ? drawn('thresholds', bytes(spent?.thresholds), (source, part) => source.fillBinarisationThresholds(part))
         : undefined,
+      ...(this.#labels && { labels: picked(this.#labels, rows) }),
       noise: Object.fromEntries(
         Object.entries(noise).map(([name, length]) => [
           name,
@@ -93,6 +101,10 @@ export class BatchSource {
     }
     return this.#shuffled.order;
   }
+}
+
+function picked(labels: Uint8Array, rows: Int32Array): Uint8Array {
+  return Uint8Array.from(rows, (row) => labels[row]);
 }
 
 /** That of an array where it is large enough, else new. */

@@ -2,7 +2,6 @@ import { createHash } from 'node:crypto';
 import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { WeightValues } from '../nn/parameters.js';
-import type { EpochRecord } from '../pictures/training-curves.js';
 import type { TrainerState } from './trainer.js';
 
 /** A checkpoint that cannot be read or does not fit the run. */
@@ -11,10 +10,11 @@ export class CheckpointError extends Error {
 }
 
 /** Everything that an interrupted run goes on from. */
-export interface Checkpoint {
+export interface Checkpoint<Epoch> {
   readonly trainer: TrainerState;
   readonly best: BestWeights | undefined;
-  readonly history: readonly EpochRecord[];
+  /** What is recorded of each epoch: plain data. */
+  readonly history: readonly Epoch[];
   readonly epoch: EpochSums;
   /** When the run began, and how long it has trained since, without the pauses. */
   readonly startedAt: string;
@@ -24,29 +24,27 @@ export interface Checkpoint {
 /** Sums over the steps of the epoch that training is in, without those that were skipped. */
 export interface EpochSums {
   readonly steps: number;
-  readonly loss: number;
-  readonly reconstruction: number;
-  readonly kl: number;
+  readonly terms: Readonly<Record<string, number>>;
 }
 
-/** The weights with the lowest validation −ELBO so far. */
+/** The weights with the lowest loss on the validation part so far. */
 export interface BestWeights {
   readonly epoch: number;
-  readonly negativeElbo: number;
+  readonly loss: number;
   readonly weights: WeightValues;
 }
 
 /** A tensor's name and the number of its values. */
 type Size = readonly [name: string, values: number];
 
-interface Header extends Omit<Checkpoint, 'trainer' | 'best'> {
+interface Header<Epoch> extends Omit<Checkpoint<Epoch>, 'trainer' | 'best'> {
   readonly trainer: Omit<TrainerState, 'tensors'> & { readonly tensors: readonly Size[] };
   readonly best?: Omit<BestWeights, 'weights'> & { readonly tensors: readonly Size[] };
 }
 
 // Layout: magic, length of the header (uint32), JSON header, float32 blocks in the header's order, SHA-256 of all
 // before it. Numbers are little-endian, as on every machine that ONNX Runtime runs on.
-const MAGIC = Buffer.from('ELBOCKP2');
+const MAGIC = Buffer.from('ELBOCKP3');
 const DIGEST_BYTES = 32;
 
 /** Checkpoints of a run that stay: should the last be damaged, the one before it serves. */
@@ -55,7 +53,7 @@ const FILE_NAME = /^step-\d{10}\.checkpoint$/;
 const fileName = (step: number) => `step-${String(step).padStart(10, '0')}.checkpoint`;
 
 /** The checkpoints of one run, in a directory of its own. */
-export class CheckpointStore {
+export class CheckpointStore<Epoch> {
   readonly #directory: string;
 
   constructor(directory: string) {
@@ -77,7 +75,7 @@ export class CheckpointStore {
   }
 
   /** Writes a checkpoint so that the file is always a whole one or none, and removes the oldest of many. */
-  async save(checkpoint: Checkpoint): Promise<void> {
+  async save(checkpoint: Checkpoint<Epoch>): Promise<void> {
     await mkdir(this.#directory, { recursive: true });
     await writeCheckpoint(join(this.#directory, fileName(checkpoint.trainer.step)), checkpoint);
     const names = await readdir(this.#directory);
@@ -94,7 +92,7 @@ export class CheckpointStore {
    * The newest checkpoint that is whole.
    * @throws {CheckpointError} where there is none
    */
-  async latest(): Promise<Checkpoint> {
+  async latest(): Promise<Checkpoint<Epoch>> {
     const names = await readdir(this.#directory).catch(() => []);
     let damaged: unknown;
     for (const name of names
@@ -102,7 +100,7 @@ export class CheckpointStore {
       .sort()
       .reverse()) {
       try {
-        return await readCheckpoint(join(this.#directory, name));
+        return await readCheckpoint<Epoch>(join(this.#directory, name));
       } catch (error) {
         damaged ??= error;
       }
@@ -132,13 +130,13 @@ function isUnfinished(file: string): boolean {
   }
 }
 
-async function writeCheckpoint(path: string, checkpoint: Checkpoint): Promise<void> {
+async function writeCheckpoint<Epoch>(path: string, checkpoint: Checkpoint<Epoch>): Promise<void> {
   const { trainer, best, ...rest } = checkpoint;
   const blocks = [...trainer.tensors.values(), ...(best?.weights.values() ?? [])];
-  const described: Header = {
+  const described: Header<Epoch> = {
     ...rest,
     trainer: { ...trainer, tensors: sizesOf(trainer.tensors) },
-    ...(best && { best: { epoch: best.epoch, negativeElbo: best.negativeElbo, tensors: sizesOf(best.weights) } }),
+    ...(best && { best: { epoch: best.epoch, loss: best.loss, tensors: sizesOf(best.weights) } }),
   };
   const header = Buffer.from(JSON.stringify(described));
   const length = Buffer.alloc(4);
@@ -177,7 +175,7 @@ async function syncDirectory(path: string): Promise<void> {
 }
 
 /** @throws {CheckpointError} where it cannot be read, or was cut short or altered */
-async function readCheckpoint(path: string): Promise<Checkpoint> {
+async function readCheckpoint<Epoch>(path: string): Promise<Checkpoint<Epoch>> {
   let content: Buffer;
   try {
     content = await readFile(path);
@@ -201,10 +199,10 @@ async function readCheckpoint(path: string): Promise<Checkpoint> {
   }
 }
 
-function decodeCheckpoint(body: Buffer): Checkpoint {
+function decodeCheckpoint<Epoch>(body: Buffer): Checkpoint<Epoch> {
   const headerStart = MAGIC.length + 4;
   const headerEnd = headerStart + body.readUInt32LE(MAGIC.length);
-  const { trainer, best, ...rest } = JSON.parse(body.toString('utf8', headerStart, headerEnd)) as Header;
+  const { trainer, best, ...rest } = JSON.parse(body.toString('utf8', headerStart, headerEnd)) as Header<Epoch>;
   let at = headerEnd;
   const takeBlocks = (sizes: readonly Size[]) =>
     new Map(
@@ -219,7 +217,7 @@ function decodeCheckpoint(body: Buffer): Checkpoint {
   return {
     ...rest,
     trainer: { ...trainer, tensors: takeBlocks(trainer.tensors) },
-    best: best && { epoch: best.epoch, negativeElbo: best.negativeElbo, weights: takeBlocks(best.tensors) },
+    best: best && { epoch: best.epoch, loss: best.loss, weights: takeBlocks(best.tensors) },
   };
 }
 

@@ -1,4 +1,5 @@
 import { RandomSource } from '@elbo/models';
+import { DataError } from '../data/data-error.js';
 import { type Examples, exampleSize } from '../data/dataset.js';
 import type { Engine, Feeds, Program } from '../engines/engine.js';
 import type { WeightValues } from '../nn/parameters.js';
@@ -56,13 +57,20 @@ export interface TrainerState {
   readonly tensors: ReadonlyMap<string, Float32Array>;
 }
 
+/** What training takes from a configuration, whatever it is of. */
+export type TrainerConfiguration = Pick<
+  Configuration,
+  'seed' | 'batch_size' | 'epochs' | 'learning_rate_schedule' | 'weight_average_decay'
+> &
+  Partial<Pick<Configuration, 'likelihood' | 'binarisation'>>;
+
 /** Runs training steps and holds what they change. */
 export class Trainer {
   readonly batchSize: number;
   readonly stepsPerEpoch: number;
   readonly totalSteps: number;
   readonly #objective: Objective;
-  readonly #configuration: Configuration;
+  readonly #configuration: TrainerConfiguration;
   readonly #program: Program;
   readonly #training: TrainingGraph;
   readonly #inputShape: readonly number[];
@@ -79,7 +87,7 @@ export class Trainer {
 
   private constructor(
     objective: Objective,
-    configuration: Configuration,
+    configuration: TrainerConfiguration,
     training: TrainingGraph,
     program: Program,
     examples: Examples,
@@ -102,15 +110,17 @@ export class Trainer {
 
   /**
    * @param objective what is minimised; its noise and schedules are drawn and computed here
-   * @throws {TrainingError} where there is no example to train on
+   * @throws {TrainingError} where there is no example to train on, {DataError} where the objective needs classes that
+   *   the examples lack
    */
   static async create(
     engine: Pick<Engine, 'compile'>,
     objective: Objective,
-    configuration: Configuration,
+    configuration: TrainerConfiguration,
     examples: Examples,
   ): Promise<Trainer> {
     if (examples.count < 1) throw new TrainingError('there are no training examples');
+    if (objective.classes !== undefined) checkLabels(examples, objective.classes);
     const plan: BatchPlan = {
       seed: configuration.seed,
       batchSize: Math.min(configuration.batch_size, examples.count),
@@ -118,6 +128,7 @@ export class Trainer {
       exampleSize: exampleSize(examples),
       dtype: examples.dtype,
       binarise: binarises(configuration, examples.dtype),
+      labels: objective.classes !== undefined,
       noise: Object.fromEntries(Object.entries(objective.noise).map(([name, shape]) => [name, elementCount(shape)])),
     };
     const training = buildTrainingGraph(objective, {
@@ -263,7 +274,7 @@ export class Trainer {
     }
   }
 
-  #feeds(first: number, steps: number, { examples, thresholds, noise }: Batches): Feeds {
+  #feeds(first: number, steps: number, { examples, thresholds, labels, noise }: Batches): Feeds {
     const leading = [steps, this.batchSize];
     const perStep = (value: (step: number) => number) =>
       float32(
@@ -275,6 +286,7 @@ export class Trainer {
       steps: { dtype: 'int64', shape: [], data: BigInt64Array.of(BigInt(steps)) },
       examples: { dtype: examples instanceof Uint8Array ? 'uint8' : 'float32', shape, data: examples },
       ...(thresholds === undefined ? {} : { thresholds: { dtype: 'uint8', shape, data: thresholds } }),
+      ...(labels && { labels: { dtype: 'uint8', shape: leading, data: labels } }),
       ...Object.fromEntries(
         Object.entries(noise).map(([name, values]) => [
           `noise/${name}`,
@@ -292,6 +304,13 @@ export class Trainer {
       ...this.#states,
     };
   }
+}
+
+/** @throws {DataError} where an example has no class or none below `classes` */
+function checkLabels({ labels }: Examples, classes: number): void {
+  if (labels === undefined) throw new DataError('the examples have no classes; expected the class of each');
+  const wrong = labels.find((label) => label >= classes);
+  if (wrong !== undefined) throw new DataError(`an example is of class ${wrong}; expected 0 to ${classes - 1}`);
 }
 
 function bytesPerStep({ batchSize, exampleSize, dtype, binarise, noise }: BatchPlan): number {

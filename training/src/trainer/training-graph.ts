@@ -14,6 +14,7 @@ import {
   loop,
   max,
   mul,
+  oneHot,
   reduceSumSquare,
   reshape,
   split,
@@ -79,7 +80,7 @@ const LARGEST_FLOAT32 = 3.4028234663852886e38;
  * updates the states, unless a loss or a gradient is not finite: then they stay as they were.
  *
  * Inputs: `steps` int64 (K); `examples` [K, B, …] bytes or float32; `thresholds` uint8 [K, B, …] where pixels are
- * binarised; `noise/NAME` float32 [K, B, …]; `learning_rate` float32 [K], a factor of every optimiser's own;
+ * binarised; `labels` uint8 [K, B] where the objective has classes; `noise/NAME` float32 [K, B, …]; `learning_rate` float32 [K], a factor of every optimiser's own;
  * one float32 [K] for each schedule of the objective; the parameters that are not trained; the states.
  * Outputs: the next states, and each of the metrics [K].
  */
@@ -92,6 +93,8 @@ export function buildTrainingGraph(objective: Objective, options: TrainingGraphO
   const thresholds = options.binarise
     ? graph.input('thresholds', 'uint8', ['steps', batchSize, ...inputShape])
     : undefined;
+  const { classes } = objective;
+  const labels = classes === undefined ? undefined : graph.input('labels', 'uint8', ['steps', batchSize]);
   const noise = mapValues(objective.noise, (shape, name) => perStep(`noise/${name}`, [batchSize, ...shape]));
   const learningRate = perStep('learning_rate');
   const schedules = mapValues(objective.schedules, (_, name) => perStep(name));
@@ -123,7 +126,12 @@ export function buildTrainingGraph(objective: Objective, options: TrainingGraphO
     );
     const x = thresholds === undefined ? scaled(at(examples)) : binarised(at(examples), at(thresholds));
     const { terms, losses } = objective.build(
-      { x, noise: mapValues(noise, at), scheduled: mapValues(schedules, at) },
+      {
+        x,
+        labels: labels && oneHot(cast(at(labels), 'int64'), classes ?? 0),
+        noise: mapValues(noise, at),
+        scheduled: mapValues(schedules, at),
+      },
       weights,
     );
 

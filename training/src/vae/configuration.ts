@@ -2,11 +2,12 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { MODEL_NAME_PATTERN } from '@elbo/models';
-import { type Static, Type } from 'typebox';
+import { type Static, type TSchema, Type } from 'typebox';
 import { Compile } from 'typebox/compile';
 import { Default, Errors } from 'typebox/value';
 import { ACTIVATIONS } from '../nn/layers.js';
 import { OPTIMISER_KINDS } from '../nn/optimisers.js';
+import { DROPOUT_KINDS } from '../nn/variational-dropout.js';
 import { LIKELIHOODS } from './likelihoods.js';
 import { PRIOR_KINDS } from './priors.js';
 
@@ -161,6 +162,49 @@ export const ObjectiveSchema = Type.Object(
 );
 export type ObjectiveConfiguration = Static<typeof ObjectiveSchema>;
 
+/** The parts of a model that variational dropout can be in. */
+const DROPOUT_PARTS = ['encoder', 'decoder'] as const;
+export type DropoutPart = (typeof DROPOUT_PARTS)[number];
+
+/** Fields of variational dropout, in whatever it is. */
+export const DROPOUT_FIELDS = {
+  kind: Type.Enum([...DROPOUT_KINDS], {
+    default: 'none',
+    description:
+      'Noise on weights with a learned rate: of each input unit (gaussian); of each weight, which prunes weights (sparse); of gates on input units, which prunes units (group)',
+  }),
+  threshold: Type.Number({
+    minimum: -8,
+    maximum: 8,
+    default: 3,
+    description: 'What has a larger log alpha is pruned, of sparse and group',
+  }),
+  log_variance: Type.Number({
+    minimum: -30,
+    maximum: 0,
+    default: -10,
+    description: 'What the log variance of weights starts at, of sparse and group',
+  }),
+  alpha: Type.Number({
+    exclusiveMinimum: 0,
+    exclusiveMaximum: 1,
+    default: 0.05,
+    description: 'What the variance of the noise starts at, of gaussian',
+  }),
+  weight: Type.Number({
+    minimum: 0,
+    maximum: 1e6,
+    default: 1,
+    description: "Of the weights' KL term; 1 is the variational bound",
+  }),
+  warm_up_fraction: Type.Number({
+    minimum: 0,
+    maximum: 1,
+    default: 0,
+    description: "The weight of the weights' KL term rises from 0 over this part of the run",
+  }),
+};
+
 export const ConfigurationSchema = Type.Object(
   {
     name: Type.String({ pattern: MODEL_NAME_PATTERN, description: 'Name of the exported model' }),
@@ -195,6 +239,18 @@ export const ConfigurationSchema = Type.Object(
     batch_size: Width,
     epochs: Type.Integer({ minimum: 1, maximum: 1_000_000 }),
     objective: ObjectiveSchema,
+    dropout: Type.Object(
+      {
+        ...DROPOUT_FIELDS,
+        parts: Type.Array(Type.Enum([...DROPOUT_PARTS]), {
+          minItems: 1,
+          uniqueItems: true,
+          default: [...DROPOUT_PARTS],
+          description: 'That it is in',
+        }),
+      },
+      { ...closed, default: {} },
+    ),
     kl_warm_up_fraction: Type.Number({
       minimum: 0,
       maximum: 1,
@@ -203,7 +259,7 @@ export const ConfigurationSchema = Type.Object(
     optimiser: OptimiserSchema,
     learning_rate_schedule: Type.Object(
       {
-        kind: oneOf(['constant', 'cosine', 'step']),
+        kind: oneOf(['constant', 'cosine', 'linear', 'step']),
         warm_up_fraction: Type.Number({
           minimum: 0,
           maximum: 1,
@@ -214,7 +270,7 @@ export const ConfigurationSchema = Type.Object(
           minimum: 0,
           maximum: 1,
           default: 1,
-          description: 'Of the learning rate: at the last step of cosine',
+          description: 'Of the learning rate: at the last step of cosine and linear',
         }),
         milestones: Type.Array(Fraction, {
           default: [],
@@ -246,41 +302,41 @@ export function parseConfiguration(json: unknown): Configuration {
   // Fields with a default may be left out, as configurations of older models do.
   const filled = Default(ConfigurationSchema, structuredClone(json));
   if (validator.Check(filled)) return consistent(filled);
-  const [first] = Errors(ConfigurationSchema, filled);
-  if (first === undefined) throw new ConfigurationError('the configuration is not valid');
+  throw firstError(ConfigurationSchema, filled);
+}
+
+/** What is wrong with a configuration that does not fit its schema. */
+export function firstError(schema: TSchema, json: unknown): ConfigurationError {
+  const [first] = Errors(schema, json);
+  if (first === undefined) return new ConfigurationError('the configuration is not valid');
   const field = first.instancePath.slice(1).replaceAll('/', '.');
-  if (first.keyword === 'boolean') throw new ConfigurationError(`${field} is not a field of a configuration`);
-  throw new ConfigurationError(`${field === '' ? 'configuration' : field} ${first.message}${allowed(first.params)}`);
+  if (first.keyword === 'boolean') return new ConfigurationError(`${field} is not a field of a configuration`);
+  return new ConfigurationError(`${field === '' ? 'configuration' : field} ${first.message}${allowed(first.params)}`);
 }
 
 /** Whether training and evaluation draw each pixel as 0 or 1: images of bytes under a likelihood of 0 and 1. */
 export function binarises(
-  { likelihood, binarisation }: Pick<Configuration, 'likelihood' | 'binarisation'>,
+  { likelihood, binarisation }: Partial<Pick<Configuration, 'likelihood' | 'binarisation'>>,
   dtype: 'uint8' | 'float32',
 ): boolean {
   return binarisation === 'dynamic' && likelihood === 'bernoulli' && dtype === 'uint8';
 }
 
+/** The same network without noise on its weights, which is what is left of one that was trained with it. */
+export function withoutDropout(configuration: Configuration): Configuration {
+  return { ...configuration, dropout: { ...configuration.dropout, kind: 'none' } };
+}
+
 /** What a schema cannot say: fields that must suit each other. */
 function consistent(configuration: Configuration): Configuration {
-  const { optimiser, objective, learning_rate_schedule: schedule } = configuration;
+  const { objective, dropout } = configuration;
   const { importance_samples: samples } = objective;
   const besidesSamples = (['capacity', 'free_bits', 'total_correlation', 'maximum_mean_discrepancy'] as const).find(
     (field) => objective[field] !== 0,
   );
-  const rules: readonly (readonly [boolean, string])[] = [
-    [
-      optimiser.momentum === 0 || optimiser.kind === 'sgd',
-      `optimiser.momentum is ${optimiser.momentum}; expected 0, since ${optimiser.kind} has moments of its own`,
-    ],
-    [
-      optimiser.weight_decay === 0 || optimiser.kind === 'adamw' || optimiser.kind === 'sgd',
-      `optimiser.weight_decay is ${optimiser.weight_decay}; expected 0 for ${optimiser.kind}, or optimiser.kind adamw or sgd`,
-    ],
-    [
-      schedule.kind === 'step' ? schedule.milestones.length > 0 : schedule.milestones.length === 0,
-      `learning_rate_schedule.milestones has ${schedule.milestones.length} entries; expected ${schedule.kind === 'step' ? 'at least one' : 'none'} for ${schedule.kind}`,
-    ],
+  const rules: Rules = [
+    ...optimiserRules(configuration),
+    ...scheduleRules(configuration),
     [
       objective.capacity === 0 || objective.free_bits === 0,
       'objective.capacity and objective.free_bits are both given; expected one of them, since both say what the KL term may be',
@@ -306,6 +362,11 @@ function consistent(configuration: Configuration): Configuration {
       'objective.doubly_reparameterised is true; expected false, or more than one of objective.importance_samples',
     ],
     [
+      samples === 1 || dropout.kind === 'none',
+      `dropout.kind is ${dropout.kind}; expected none with ${samples} importance samples, since the noise of weights is drawn once for each example`,
+    ],
+    ...dropoutRules(configuration),
+    [
       objective.maximum_mean_discrepancy + objective.total_correlation === 0 || configuration.batch_size > 1,
       `batch_size is ${configuration.batch_size}; expected at least 2 for an objective that compares examples`,
     ],
@@ -320,6 +381,49 @@ function consistent(configuration: Configuration): Configuration {
   return configuration;
 }
 
+/** What must hold, and the message where it does not. */
+type Rules = readonly (readonly [boolean, string])[];
+
+export function optimiserRules({ optimiser }: { readonly optimiser: OptimiserConfiguration }): Rules {
+  return [
+    [
+      optimiser.momentum === 0 || optimiser.kind === 'sgd',
+      `optimiser.momentum is ${optimiser.momentum}; expected 0, since ${optimiser.kind} has moments of its own`,
+    ],
+    [
+      optimiser.weight_decay === 0 || optimiser.kind === 'adamw' || optimiser.kind === 'sgd',
+      `optimiser.weight_decay is ${optimiser.weight_decay}; expected 0 for ${optimiser.kind}, or optimiser.kind adamw or sgd`,
+    ],
+  ];
+}
+
+export function scheduleRules({
+  learning_rate_schedule: schedule,
+}: Pick<Configuration, 'learning_rate_schedule'>): Rules {
+  return [
+    [
+      schedule.kind === 'step' ? schedule.milestones.length > 0 : schedule.milestones.length === 0,
+      `learning_rate_schedule.milestones has ${schedule.milestones.length} entries; expected ${schedule.kind === 'step' ? 'at least one' : 'none'} for ${schedule.kind}`,
+    ],
+  ];
+}
+
+/** What variational dropout needs of the rest of a configuration. */
+export function dropoutRules({
+  dropout,
+  optimiser,
+}: {
+  readonly dropout: Pick<Configuration['dropout'], 'kind'>;
+  readonly optimiser: OptimiserConfiguration;
+}): Rules {
+  return [
+    [
+      dropout.kind === 'none' || optimiser.weight_decay === 0,
+      `optimiser.weight_decay is ${optimiser.weight_decay}; expected 0 with dropout.kind ${dropout.kind}, whose KL term decays weights and must not see their log variances decay`,
+    ],
+  ];
+}
+
 export function presetNames(): string[] {
   return readdirSync(presetDirectory)
     .filter((file) => file.endsWith('.json'))
@@ -327,20 +431,33 @@ export function presetNames(): string[] {
     .sort();
 }
 
-/** @throws {ConfigurationError} for an unknown name, listing the known ones */
+/** @throws {ConfigurationError} for an unknown name, listing the known ones, and for one that is not of a VAE */
 export function loadPreset(name: string): Configuration {
+  return parseConfiguration(readPreset(name));
+}
+
+/**
+ * What a preset's file holds.
+ * @throws {ConfigurationError} for an unknown name, listing the known ones
+ */
+export function readPreset(name: string): unknown {
   if (!presetNames().includes(name)) {
     throw new ConfigurationError(`preset "${name}" is not known; there are: ${presetNames().join(', ')}`);
   }
-  return parseConfiguration(JSON.parse(readFileSync(join(presetDirectory, `${name}.json`), 'utf8')));
+  return JSON.parse(readFileSync(join(presetDirectory, `${name}.json`), 'utf8'));
 }
 
 /**
  * Applies `--set key=value` overrides: a dotted path to an existing field, and a JSON value or plain text.
+ * @param parse checks what comes out
  * @throws {ConfigurationError} naming the key that is unknown or the value that does not fit
  */
-export function override(configuration: Configuration, assignments: readonly string[]): Configuration {
-  const copy: Record<string, unknown> = structuredClone(configuration);
+export function override<C = Configuration>(
+  configuration: C,
+  assignments: readonly string[],
+  parse: (json: unknown) => C = parseConfiguration as (json: unknown) => C,
+): C {
+  const copy = structuredClone(configuration) as Record<string, unknown>;
   for (const assignment of assignments) {
     const at = assignment.indexOf('=');
     if (at < 1) throw new ConfigurationError(`--set ${assignment}: expected key=value, for instance batch_size=64`);
@@ -353,7 +470,7 @@ export function override(configuration: Configuration, assignments: readonly str
     }
     target[last] = parseValue(assignment.slice(at + 1));
   }
-  return parseConfiguration(copy);
+  return parse(copy);
 }
 
 function parseValue(text: string): unknown {

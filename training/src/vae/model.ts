@@ -1,10 +1,12 @@
 import type { ConvolutionForm } from '../engines/engine.js';
 import { dense } from '../nn/layers.js';
-import type { Parameter, Weights } from '../nn/parameters.js';
+import { type LayerMaker, plain } from '../nn/linear.js';
+import { joined, type Part, type Weights } from '../nn/parameters.js';
 import { standardisation } from '../nn/standardisation.js';
+import { dropoutLayers } from '../nn/variational-dropout.js';
 import { add, clip, concat, expand, expandLike, flatten, reshape, split, unsqueeze } from '../onnx/ops.js';
 import { elementCount, type Tensor } from '../onnx/tensor.js';
-import { type Configuration, ConfigurationError } from './configuration.js';
+import { type Configuration, ConfigurationError, type DropoutPart } from './configuration.js';
 import { LIKELIHOODS, type Likelihood } from './likelihoods.js';
 import { fixedMixture, type MixturePrior } from './mixture-prior.js';
 import { decoderNetwork, encoderNetwork } from './networks.js';
@@ -31,7 +33,7 @@ export interface InferenceOptions {
 }
 
 /** A variational autoencoder: what it learns, and how its parts extend a graph. The weights stand elsewhere. */
-export interface Model {
+export interface Model extends Part {
   readonly inputShape: readonly number[];
   /** Latent dimensions of all stochastic layers, the first one's first. */
   readonly latentSize: number;
@@ -39,7 +41,6 @@ export interface Model {
   readonly prior: Prior;
   /** Of the first stochastic layer, where the prior is a mixture. */
   readonly mixture: MixturePrior | undefined;
-  readonly parameters: readonly Parameter[];
   /** [N, …inputShape] → z and its posterior. */
   infer(x: Tensor, weights: Weights, options?: InferenceOptions): Inference;
   /** What the likelihood takes: [N, latentSize] → [N, D]. */
@@ -94,17 +95,15 @@ export function buildModel(
   const scaling = isTable ? standardisation('input', dataSize, moments) : undefined;
   const standardised = (x: Tensor, weights: Weights) => scaling?.apply(x, weights) ?? x;
 
-  const encoder = encoderNetwork(configuration, inputShape, convolutions);
-  const meanHead = dense('encoder.mean', encoder.outputs, topSize);
-  const logVarianceHead = dense('encoder.log_variance', encoder.outputs, topSize);
+  const make = isTrained ? () => plain : layersOf(configuration);
+  const encoder = encoderNetwork(configuration, inputShape, convolutions, make('encoder'));
+  const meanHead = dense('encoder.mean', encoder.outputs, topSize, { make: make('encoder') });
+  const logVarianceHead = dense('encoder.log_variance', encoder.outputs, topSize, { make: make('encoder') });
   const startsAtMean = moments !== undefined && scaling === undefined;
-  const decoder = decoderNetwork(
-    configuration,
-    inputShape,
-    encoder,
-    convolutions,
-    startsAtMean ? likelihood.outputBias(moments.mean) : undefined,
-  );
+  const decoder = decoderNetwork(configuration, inputShape, encoder, convolutions, {
+    outputBias: startsAtMean ? likelihood.outputBias(moments.mean) : undefined,
+    make: make('decoder'),
+  });
 
   const sizes = [topSize, ...decoder.stochasticLayers.map(({ size }) => size)];
   const latentSize = sizes.reduce((sum, size) => sum + size);
@@ -119,10 +118,16 @@ export function buildModel(
     encode: (x, weights) => topPosterior(encoder.apply(standardised(x, weights), weights).output, weights),
   });
 
-  const parameters = [scaling, encoder, meanHead, logVarianceHead, decoder, likelihood, mixture].flatMap(
-    (part) => part?.parameters ?? [],
-  );
-  const bytes = parameters.reduce((sum, { shape }) => sum + FLOAT_BYTES * elementCount(shape), 0);
+  const parts = joined([
+    ...(scaling === undefined ? [] : [scaling]),
+    encoder,
+    meanHead,
+    logVarianceHead,
+    decoder,
+    likelihood,
+    { parameters: mixture?.parameters ?? [] },
+  ]);
+  const bytes = parts.parameters.reduce((sum, { shape }) => sum + FLOAT_BYTES * elementCount(shape), 0);
   if (bytes > LARGEST_MODEL) {
     throw new ConfigurationError(
       `the layers of encoder and decoder have ${(bytes / 2 ** 30).toFixed(1)} GiB of weights; expected at most ${LARGEST_MODEL / 2 ** 30} GiB, which is what an ONNX file holds`,
@@ -135,14 +140,14 @@ export function buildModel(
     likelihood,
     prior: mixture === undefined ? standardNormal : priorOfFirst(topSize, latentSize, mixture),
     mixture,
-    parameters,
+    ...parts,
     infer(x, weights, { noise, samples = 1 } = {}) {
       const features = mapFeatures(encoder.apply(standardised(x, weights), weights), (each) =>
         repeatRows(each, samples),
       );
       const posteriors: Posterior[] = [];
       const drawn: Tensor[] = [];
-      const noises = noise === undefined ? [] : parts(noise, sizes);
+      const noises = noise === undefined ? [] : partsOf(noise, sizes);
       const draw = (posterior: Posterior): Tensor => {
         const part = noises[drawn.length];
         const z = part === undefined ? posterior.mean : reparameterise(posterior, part);
@@ -156,17 +161,17 @@ export function buildModel(
       );
       // One example may be drawn for many samples, which the posteriors of lower layers then differ for.
       const each = (key: keyof Posterior) =>
-        joined(
+        concatenated(
           posteriors.map((part, i) =>
             part[key].shape[0] === drawn[i].shape[0] ? part[key] : expandLike(part[key], drawn[i]),
           ),
         );
       const posterior =
         posteriors.length === 1 ? posteriors[0] : { mean: each('mean'), logVariance: each('logVariance') };
-      return { posterior, z: joined(drawn), decode };
+      return { posterior, z: concatenated(drawn), decode };
     },
     decode(z, weights) {
-      const [top, ...lower] = parts(z, sizes);
+      const [top, ...lower] = partsOf(z, sizes);
       const next = lower.values();
       const decode = decoder.descend(top, weights, decoder.formFor(z, weights), () => next.next().value ?? top);
       return decode();
@@ -182,6 +187,11 @@ export function buildModel(
     deviance: (x, decoded, weights) =>
       asItems(likelihood.deviance(flatten(standardised(x, weights)), decoded, weights), inputShape),
   };
+}
+
+/** What makes the layers of each part of a model. */
+function layersOf({ dropout }: Configuration): (part: DropoutPart) => LayerMaker {
+  return (part) => (dropout.parts.includes(part) ? dropoutLayers(dropout) : plain);
 }
 
 /** [N, D] as [N, …shape]. */
@@ -206,11 +216,11 @@ function mixtureOf(
 }
 
 /** Those of each stochastic layer. */
-function parts(z: Tensor, sizes: readonly number[]): readonly Tensor[] {
+function partsOf(z: Tensor, sizes: readonly number[]): readonly Tensor[] {
   return sizes.length === 1 ? [z] : split(z, 1, sizes);
 }
 
-function joined(tensors: readonly Tensor[]): Tensor {
+function concatenated(tensors: readonly Tensor[]): Tensor {
   return tensors.length === 1 ? tensors[0] : concat(tensors, 1);
 }
 

@@ -12,7 +12,8 @@ import {
 } from '../nn/feature-maps.js';
 import { type Initialiser, startingAt, zeros } from '../nn/initialisers.js';
 import { ACTIVATIONS, dense, mlp } from '../nn/layers.js';
-import type { Parameter, Weights } from '../nn/parameters.js';
+import { type LayerMaker, plain } from '../nn/linear.js';
+import { joined, type Part, type Weights } from '../nn/parameters.js';
 import { flatten, reshape } from '../onnx/ops.js';
 import type { Tensor } from '../onnx/tensor.js';
 import { type Configuration, ConfigurationError } from './configuration.js';
@@ -24,8 +25,7 @@ import {
   stochasticLayer,
 } from './stochastic-layers.js';
 
-export interface Encoder {
-  readonly parameters: readonly Parameter[];
+export interface Encoder extends Part {
   /** Features of an example. */
   readonly outputs: number;
   readonly hidden: readonly number[];
@@ -36,12 +36,14 @@ export interface Encoder {
 /**
  * The part of the encoder before its heads: convolutions, then dense layers, each followed by the activation.
  * [N, …inputShape] → [N, outputs].
+ * @param make what layers are made by, such as those of `dropoutLayers`
  * @throws {ConfigurationError} where the convolutions do not fit the data
  */
 export function encoderNetwork(
-  { encoder: { convolutions, hidden }, activation }: Configuration,
+  { encoder: { convolutions, hidden }, activation }: Pick<Configuration, 'encoder' | 'activation'>,
   inputShape: readonly number[],
   preferred: ConvolutionForm,
+  make: LayerMaker = plain,
 ): Encoder {
   const activate = ACTIVATIONS[activation];
   const layers: MapLayer[] = [];
@@ -49,18 +51,18 @@ export function encoderNetwork(
     let maps = imageShape('encoder', inputShape);
     for (const [i, geometry] of convolutions.entries()) {
       checkFit(`encoder.convolutions.${i}`, maps, geometry);
-      const layer = convolution(`encoder.${i}`, maps, geometry.channels, geometry);
+      const layer = convolution(`encoder.${i}`, maps, geometry.channels, geometry, { make });
       layers.push(layer);
       maps = layer.output;
     }
   }
   const features = sizeOf(layers.at(-1)?.output ?? inputShape);
-  const body = mlp('encoder', features, hidden, activation, layers.length);
+  const body = mlp('encoder', features, hidden, activation, { firstNumber: layers.length, make });
   return {
     outputs: hidden.at(-1) ?? features,
     hidden,
     maps: layers.map(({ output }) => output),
-    parameters: [...layers, body].flatMap((layer) => layer.parameters),
+    ...joined([...layers, body]),
     apply(x, weights) {
       const [first] = layers;
       const form = first === undefined ? 'operators' : formFor(preferred, x, weights(first.parameters[0]));
@@ -79,8 +81,7 @@ export function encoderNetwork(
 /** Latent variables that a walk through the decoder meets at a stochastic layer: what the decoder holds there → [N, size]. */
 export type LatentSource = (layer: StochasticLayer, signal: Tensor, form: ConvolutionForm) => Tensor;
 
-export interface Decoder {
-  readonly parameters: readonly Parameter[];
+export interface Decoder extends Part {
   /** Below the first, from the top to the data. */
   readonly stochasticLayers: readonly StochasticLayer[];
   /**
@@ -94,17 +95,22 @@ export interface Decoder {
 }
 
 /** A layer of the decoder, and the latent variables that join what comes out of it. */
-interface Stage {
-  readonly parameters: readonly Parameter[];
+interface Stage extends Part {
   readonly output: SignalShape;
   readonly stochastic?: StochasticLayer;
   apply(signal: Tensor, weights: Weights, form: ConvolutionForm): Tensor;
 }
 
+export interface DecoderOptions {
+  /** [D]: what the last layer's bias starts at, 0 unless given; one number a channel for a convolution. */
+  readonly outputBias?: Float64Array | undefined;
+  /** What layers are made by, such as those of `dropoutLayers`. */
+  readonly make?: LayerMaker;
+}
+
 /**
  * The whole decoder: dense layers, then transposed convolutions, each but the last followed by the activation, with
  * stochastic layers between them where the configuration asks for some.
- * @param outputBias [D]: what the last layer's bias starts at, 0 unless given; one number a channel for a convolution
  * @throws {ConfigurationError} where the convolutions or stochastic layers do not fit the data or the encoder
  */
 export function decoderNetwork(
@@ -112,9 +118,9 @@ export function decoderNetwork(
   outputShape: readonly number[],
   encoder: Encoder,
   preferred: ConvolutionForm,
-  outputBias?: Float64Array,
+  { outputBias, make = plain }: DecoderOptions = {},
 ): Decoder {
-  const layers = decoderLayers(configuration, outputShape, outputBias);
+  const layers = decoderLayers(configuration, outputShape, { outputBias, make });
   const activate = ACTIVATIONS[configuration.activation];
   const places = configuration.decoder.stochastic_layers ?? [];
   for (const [i, { after_layer: after }] of places.entries()) {
@@ -130,12 +136,12 @@ export function decoderNetwork(
     const { log_variance_limit: limit } = configuration;
     const encoded = encoderSignal(encoder, layer.output, i);
     const shape = { signal: layer.output, encoded, latents: place.latents, limit };
-    return { ...layer, stochastic: stochasticLayer(`decoder.${i}.stochastic`, shape, activate) };
+    return { ...layer, stochastic: stochasticLayer(`decoder.${i}.stochastic`, shape, activate, make) };
   });
   const last = stages.findLastIndex(({ stochastic }) => stochastic !== undefined);
   const [firstMaps] = stages.filter(({ output }) => output.length === 3);
   return {
-    parameters: stages.flatMap((stage) => [...stage.parameters, ...(stage.stochastic?.parameters ?? [])]),
+    ...joined(stages.flatMap((stage) => (stage.stochastic === undefined ? [stage] : [stage, stage.stochastic]))),
     stochasticLayers: stages.flatMap(({ stochastic }) => stochastic ?? []),
     formFor: (z, weights) =>
       firstMaps === undefined ? 'operators' : formFor(preferred, z, weights(firstMaps.parameters[0])),
@@ -154,11 +160,11 @@ export function decoderNetwork(
 function decoderLayers(
   { decoder: { convolutions, hidden }, activation, latent_size: latentSize }: Configuration,
   outputShape: readonly number[],
-  outputBias?: Float64Array,
+  { outputBias, make }: DecoderOptions,
 ): readonly Stage[] {
   const activate = ACTIVATIONS[activation];
   const activated = (number: number, inputs: number, units: number): Stage => {
-    const layer = dense(`decoder.${number}`, inputs, units);
+    const layer = dense(`decoder.${number}`, inputs, units, { make });
     return { ...layer, output: [units], apply: (x, weights) => activate(layer.apply(x, weights)) };
   };
   const hiddenLayers = hidden.map((units, i) => activated(i, hidden[i - 1] ?? latentSize, units));
@@ -166,7 +172,7 @@ function decoderLayers(
   if (convolutions.length === 0) {
     const size = sizeOf(outputShape);
     const bias = outputBias === undefined ? zeros : startingAt(outputBias);
-    return [...hiddenLayers, { ...dense('decoder.output', inputs, size, { bias }), output: [size] }];
+    return [...hiddenLayers, { ...dense('decoder.output', inputs, size, { bias, make }), output: [size] }];
   }
 
   const shapes = transposedShapes(convolutions, imageShape('decoder', outputShape));
@@ -177,7 +183,7 @@ function decoderLayers(
     const isLast = i === convolutions.length - 1;
     const name = isLast ? 'decoder.output' : `decoder.${hidden.length + 1 + i}`;
     const bias = isLast && outputBias !== undefined ? channelMeans(outputBias, outputShape[0]) : zeros;
-    const layer = transposedConvolution(name, geometry.channels, shapes[i + 1], geometry, bias);
+    const layer = transposedConvolution(name, geometry.channels, shapes[i + 1], geometry, { bias, make });
     if (isLast) return layer;
     return { ...layer, apply: (x, weights, form) => activate(layer.apply(x, weights, form)) };
   });

@@ -8,11 +8,14 @@ import type { Posterior } from './posterior.js';
 import { klTerm } from './priors.js';
 import { covariancePenalty, freeBits, maximumMeanDiscrepancy, totalCorrelation } from './regularisers.js';
 import { capacity, klWeight } from './schedules.js';
+import { withWeightDivergence } from './weight-divergence.js';
 
 /** What a training step computes from. */
 export interface StepInputs {
   /** A minibatch: [batch, …shape of an example]. */
   readonly x: Tensor;
+  /** Class of each example, 1 at its number: [batch, Objective.classes]; where the objective has classes. */
+  readonly labels?: Tensor | undefined;
   /** Standard normal noise: [batch, …shape of Objective.noise]. */
   readonly noise: Readonly<Record<string, Tensor>>;
   /** float32 scalars, the values of Objective.schedules at this step. */
@@ -38,13 +41,18 @@ export interface Objective {
   readonly losses: readonly Learner[];
   /** Shapes, for one example, of the standard normal noise that every step draws anew. */
   readonly noise: Readonly<Record<string, readonly number[]>>;
+  /** How many classes examples have, where the losses need the class of each. */
+  readonly classes?: number;
   /** Numbers that change over the run, by step (from 0) and total number of steps. */
   readonly schedules: Readonly<Record<string, (step: number, totalSteps: number) => number>>;
   /** Names of the scalars that are reported of every step. */
   readonly terms: readonly string[];
   /** Appends a step to the graph of its inputs: the terms and the losses by name, each a float32 scalar. */
-  build(inputs: StepInputs, weights: Weights): Readonly<Record<'terms' | 'losses', Readonly<Record<string, Tensor>>>>;
+  build(inputs: StepInputs, weights: Weights): Built;
 }
+
+/** The terms and the losses of a step, float32 scalars. */
+export type Built = Readonly<Record<'terms' | 'losses', Readonly<Record<string, Tensor>>>>;
 
 /** What the negative ELBO of examples is made of, with one sample of z each (Kingma & Welling, 2014, eq. 7). */
 export interface ElboTerms {
@@ -74,11 +82,13 @@ export function elboTerms(model: Model, x: Tensor, noise: Tensor, weights: Weigh
 /**
  * The objective of a configuration: the negative ELBO of a minibatch, its mean over the examples, with the KL term
  * weighted as scheduled, and with whatever the configuration puts beside it or in its place.
+ * @param trainExamples how many there are, of which the KL term of weights counts once; a model without such weights
+ *   needs none
  */
-export function vaeObjective(model: Model, configuration: Configuration): Objective {
-  const { objective } = configuration;
+export function vaeObjective(model: Model, configuration: Configuration, trainExamples?: number): Objective {
+  const { objective, dropout } = configuration;
   const isSampled = objective.importance_samples > 1;
-  return {
+  const ofExamples: Objective = {
     parameters: model.parameters,
     losses: [
       {
@@ -101,9 +111,8 @@ export function vaeObjective(model: Model, configuration: Configuration): Object
         ? importanceWeighted(model, configuration, inputs, weights)
         : regularised(model, configuration, inputs, weights),
   };
+  return withWeightDivergence(ofExamples, model, 'elbo', { dropout, examples: trainExamples });
 }
-
-type Built = ReturnType<Objective['build']>;
 
 /** Reconstruction, the KL term, and penalties of the aggregate posterior. */
 function regularised(

@@ -1,8 +1,9 @@
 import type { ConvolutionForm } from '../engines/engine.js';
 import { convolution, fromForm, type MapShape, toForm } from '../nn/feature-maps.js';
 import { zeros } from '../nn/initialisers.js';
-import { dense } from '../nn/layers.js';
-import type { Parameter, Weights } from '../nn/parameters.js';
+import { type DenseOptions, dense } from '../nn/layers.js';
+import type { LayerMaker, LinearLayer } from '../nn/linear.js';
+import { joined, type Part, type Weights } from '../nn/parameters.js';
 import { add, clip, exp, mul, reshape, split } from '../onnx/ops.js';
 import { elementCount, type Tensor } from '../onnx/tensor.js';
 import type { Posterior } from './posterior.js';
@@ -32,8 +33,7 @@ export type SignalShape = readonly [units: number] | MapShape;
  * The model's latent variables are the u of all layers, so that its prior is N(0, I) whatever m and s are, and the KL
  * term the same as that of z_l: NVAE's residual normals (Vahdat & Kautz, 2020, section 3.2) with the scale taken out.
  */
-export interface StochasticLayer {
-  readonly parameters: readonly Parameter[];
+export interface StochasticLayer extends Part {
   /** Latent variables of an example. */
   readonly size: number;
   /** q(u | x, h), from the encoder's features and the decoder's signal: → [N, size] each. */
@@ -49,21 +49,22 @@ export function stochasticLayer(
   name: string,
   { signal, encoded, latents, limit }: StochasticLayerShape,
   activate: (x: Tensor) => Tensor,
+  make?: LayerMaker,
 ): StochasticLayer {
   const [channels] = signal;
   const shape = latentShape(signal, latents);
   const size = elementCount(shape);
-  const prior = pointwise(`${name}.prior`, signal, 2 * latents, true);
-  const fromEncoder = pointwise(`${name}.encoded`, encoded.shape, channels);
-  const fromDecoder = pointwise(`${name}.decoded`, signal, channels);
-  const head = pointwise(`${name}.posterior`, signal, 2 * latents);
-  const output = pointwise(`${name}.latents`, shape, channels);
+  const prior = pointwise(`${name}.prior`, signal, 2 * latents, { weight: zeros, make });
+  const fromEncoder = pointwise(`${name}.encoded`, encoded.shape, channels, { make });
+  const fromDecoder = pointwise(`${name}.decoded`, signal, channels, { make });
+  const head = pointwise(`${name}.posterior`, signal, 2 * latents, { make });
+  const output = pointwise(`${name}.latents`, shape, channels, { make });
   const isMaps = signal.length === 3;
   const axis = (form: ConvolutionForm) => (isMaps && form === 'products' ? 3 : 1);
   const halves = (both: Tensor, form: ConvolutionForm) => split(both, axis(form), [latents, latents]);
 
   return {
-    parameters: [prior, fromEncoder, fromDecoder, head, output].flatMap((layer) => layer.parameters),
+    ...joined([prior, fromEncoder, fromDecoder, head, output]),
     size,
     posterior(features, h, weights, form) {
       const both = add(fromEncoder.apply(encoded.of(features), weights, form), fromDecoder.apply(h, weights, form));
@@ -96,19 +97,16 @@ function latentShape(signal: SignalShape, latents: number): SignalShape {
   return height === undefined || width === undefined ? [latents] : [latents, height, width];
 }
 
-interface Pointwise {
-  readonly parameters: readonly Parameter[];
-  apply(x: Tensor, weights: Weights, form: ConvolutionForm): Tensor;
-}
-
 /** A dense layer, or the same one at every place of maps. */
-function pointwise(name: string, signal: SignalShape, outputs: number, startsAtZero = false): Pointwise {
+function pointwise(
+  name: string,
+  signal: SignalShape,
+  outputs: number,
+  options: Omit<DenseOptions, 'bias'>,
+): LinearLayer {
   const [units, height, width] = signal;
-  if (height === undefined || width === undefined) {
-    return dense(name, units, outputs, startsAtZero ? { weight: zeros } : {});
-  }
-  const geometry = { kernel: 1, stride: 1, padding: 0 };
-  return convolution(name, [units, height, width], outputs, geometry, startsAtZero ? zeros : undefined);
+  if (height === undefined || width === undefined) return dense(name, units, outputs, options);
+  return convolution(name, [units, height, width], outputs, { kernel: 1, stride: 1, padding: 0 }, options);
 }
 
 /** Maps as [N, size], channels first in either form. */

@@ -36,7 +36,9 @@ export function vampPrior({ components, inputShape, moments, isBounded, encode }
     const known = encoded.get(weights);
     if (known !== undefined) return known;
     const raw = weights(pseudoInputs);
-    const posterior = encode(reshape(isBounded ? clip(raw, 0, 1) : raw, [components, ...inputShape]), weights);
+    const inputs = reshape(isBounded ? clip(raw, 0, 1) : raw, [components, ...inputShape]);
+    // Noise of layers is drawn for examples, of which these are none.
+    const posterior = encode(inputs, (each) => weights(each));
     const logWeight = posterior.mean.graph.constant(
       float32(new Float32Array(components).fill(-Math.log(components)), [components]),
     );
