@@ -3,7 +3,7 @@ import { access, constants, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Manifest } from '@elbo/models';
 import { DataError } from './data/data-error.js';
-import { type Dataset, type Examples, meanPerFeature, splitValidation } from './data/dataset.js';
+import { type Dataset, type Examples, splitValidation } from './data/dataset.js';
 import { loadDataset } from './data/datasets.js';
 import type { Engine } from './engines/engine.js';
 import { OnnxRuntimeEngine } from './engines/onnxruntime.js';
@@ -12,6 +12,7 @@ import { evaluate } from './evaluation/evaluate.js';
 import { MINIMUM_HELD_OUT } from './export/calibration.js';
 import { exportModel } from './export/exporter.js';
 import type { EpochRecord } from './pictures/training-curves.js';
+import { momentsFor, preparedFor } from './prepared-data.js';
 import { type BestWeights, CheckpointStore, type EpochSums } from './trainer/checkpoint.js';
 import { type Progress, Trainer, TrainingError } from './trainer/trainer.js';
 import { SKIPPED } from './trainer/training-graph.js';
@@ -74,7 +75,10 @@ export async function train(options: TrainOptions): Promise<TrainResult | undefi
   await mkdir(store, { recursive: true });
   await access(store, constants.W_OK);
   const { seed, validation_fraction: fraction } = configuration;
-  const dataset = options.dataset ?? (await loadDataset(configuration.dataset, { dataDir: options.dataDir, seed }));
+  const dataset = await preparedFor(
+    configuration.likelihood,
+    options.dataset ?? (await loadDataset(configuration.dataset, { dataDir: options.dataDir, seed })),
+  );
   const { train: examples, validation } = splitValidation(dataset.train, fraction, seed);
   if (validation.count < MINIMUM_HELD_OUT) {
     throw new DataError(
@@ -83,8 +87,11 @@ export async function train(options: TrainOptions): Promise<TrainResult | undefi
   }
   const checkpoints = new CheckpointStore(join(store, '.checkpoints', runName(configuration, dataset)));
   if (options.resume !== true) await checkpoints.begin();
-  const model = buildModel(configuration, dataset.input.shape, {
-    moments: await meanPerFeature(examples),
+  const { input } = dataset;
+  const model = buildModel(configuration, input.shape, {
+    dtype: examples.dtype,
+    columns: input.kind === 'vector' ? input.columns : undefined,
+    moments: await momentsFor(configuration.likelihood, examples),
     convolutions: engine.convolutions,
   });
   const run = await trainEpochs({ ...options, configuration, engine }, { model, examples, validation, checkpoints });
@@ -99,7 +106,7 @@ export async function train(options: TrainOptions): Promise<TrainResult | undefi
     model,
     weights: best.weights,
     configuration,
-    input: dataset.input,
+    input,
     train: examples,
     validation,
     training: {

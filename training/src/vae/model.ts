@@ -1,11 +1,10 @@
 import type { ConvolutionForm } from '../engines/engine.js';
 import { dense } from '../nn/layers.js';
 import type { Parameter, Weights } from '../nn/parameters.js';
-import { standardisation } from '../nn/standardisation.js';
-import { add, clip, flatten, reshape } from '../onnx/ops.js';
+import { clip, flatten, reshape } from '../onnx/ops.js';
 import { elementCount, type Tensor } from '../onnx/tensor.js';
 import { type Configuration, ConfigurationError } from './configuration.js';
-import { LIKELIHOODS, type Likelihood } from './likelihoods.js';
+import { type Likelihood, type LikelihoodData, likelihoodFor } from './likelihoods.js';
 import { decoderNetwork, encoderNetwork } from './networks.js';
 import { type Posterior, PRIORS, type Prior } from './priors.js';
 
@@ -18,28 +17,21 @@ export interface Model {
   readonly parameters: readonly Parameter[];
   /** q(z | x): [N, …inputShape] → two of [N, latentSize]. */
   encode(x: Tensor, weights: Weights): Posterior;
-  /** What the likelihood takes: [N, latentSize] → [N, D]. */
+  /** What the likelihood takes: [N, latentSize] → [N, K]. */
   decode(z: Tensor, weights: Weights): Tensor;
-  /** −log p(x | z) of each example in nats, as a density over the data's own units: [N, …inputShape], [N, D] → [N]. */
+  /** −log p(x | z) of each example in nats, over the data's own units: [N, …inputShape], [N, K] → [N]. */
   negativeLogLikelihood(x: Tensor, decoded: Tensor, weights: Weights): Tensor;
-  /** The expected value of x in the data's own units: [N, D] → [N, …inputShape]. */
+  /** The value of x to expect, in the data's own units: [N, K] → [N, …inputShape]. */
   mean(decoded: Tensor, weights: Weights): Tensor;
-  /** Each data dimension's misfit, zero for a perfect reconstruction: [N, …inputShape], [N, D] → [N, …inputShape]. */
+  /** Each data dimension's misfit, zero for a perfect reconstruction: [N, …inputShape], [N, K] → [N, …inputShape]. */
   deviance(x: Tensor, decoded: Tensor, weights: Weights): Tensor;
 }
 
-/** Of the training examples, each [D]. */
-export interface DataMoments {
-  readonly mean: Float64Array;
-  readonly variance: Float64Array;
-}
-
-export interface ModelOptions {
-  /**
-   * Where the decoder's output starts, and the scale of columns. Without them both start at 0 and 1, which makes no
-   * difference to a model that gets trained weights.
-   */
-  readonly moments?: DataMoments;
+/**
+ * What is known of the data besides an example's shape. Without moments the decoder's output starts at 0 and columns have
+ * a scale of 1, which makes no difference to a model that gets trained weights.
+ */
+export interface ModelOptions extends Omit<LikelihoodData, 'shape'> {
   readonly convolutions?: ConvolutionForm;
 }
 
@@ -55,33 +47,17 @@ const LARGEST_MODEL = 1.5 * 2 ** 30;
 export function buildModel(
   configuration: Configuration,
   inputShape: readonly number[],
-  { moments, convolutions = 'operators' }: ModelOptions = {},
+  { convolutions = 'operators', ...data }: ModelOptions = {},
 ): Model {
   const { latent_size: latentSize, log_variance_limit: limit } = configuration;
-  const likelihood = LIKELIHOODS[configuration.likelihood];
-  const dataSize = inputShape.reduce((product, dimension) => product * dimension, 1);
-  const isTable = inputShape.length === 1;
-  if (isTable && likelihood.kind !== 'gaussian') {
-    throw new ConfigurationError(`likelihood is ${likelihood.kind}; expected gaussian for rows of numbers`);
-  }
-  // Columns have units of their own; pixels share one.
-  const scaling = isTable ? standardisation('input', dataSize, moments) : undefined;
-  const standardised = (x: Tensor, weights: Weights) => scaling?.apply(x, weights) ?? x;
+  const likelihood = likelihoodFor(configuration.likelihood, { ...data, shape: inputShape });
 
-  const encoder = encoderNetwork(configuration, inputShape, convolutions);
+  const encoder = encoderNetwork(configuration, likelihood.presentedShape, convolutions);
   const meanHead = dense('encoder.mean', encoder.outputs, latentSize);
   const logVarianceHead = dense('encoder.log_variance', encoder.outputs, latentSize);
-  const startsAtMean = moments !== undefined && scaling === undefined;
-  const decoder = decoderNetwork(
-    configuration,
-    inputShape,
-    convolutions,
-    startsAtMean ? likelihood.outputBias(moments.mean) : undefined,
-  );
+  const decoder = decoderNetwork(configuration, likelihood.decodedShape, convolutions, likelihood.outputBias);
 
-  const parameters = [scaling, encoder, meanHead, logVarianceHead, decoder, likelihood].flatMap(
-    (part) => part?.parameters ?? [],
-  );
+  const parameters = [encoder, meanHead, logVarianceHead, decoder, likelihood].flatMap((part) => part.parameters);
   const bytes = parameters.reduce((sum, { shape }) => sum + FLOAT_BYTES * elementCount(shape), 0);
   if (bytes > LARGEST_MODEL) {
     throw new ConfigurationError(
@@ -96,23 +72,16 @@ export function buildModel(
     prior: PRIORS[configuration.prior],
     parameters,
     encode(x, weights) {
-      const features = encoder.apply(standardised(x, weights), weights);
+      const features = encoder.apply(likelihood.present(x, weights), weights);
       return {
         mean: meanHead.apply(features, weights),
         logVariance: clip(logVarianceHead.apply(features, weights), -limit, limit),
       };
     },
     decode: (z, weights) => decoder.apply(z, weights),
-    negativeLogLikelihood(x, decoded, weights) {
-      const nats = likelihood.negativeLogLikelihood(flatten(standardised(x, weights)), decoded, weights);
-      return scaling === undefined ? nats : add(nats, scaling.logVolume(weights));
-    },
-    mean(decoded, weights) {
-      const mean = likelihood.mean(decoded);
-      return asItems(scaling?.invert(mean, weights) ?? mean, inputShape);
-    },
-    deviance: (x, decoded, weights) =>
-      asItems(likelihood.deviance(flatten(standardised(x, weights)), decoded, weights), inputShape),
+    negativeLogLikelihood: (x, decoded, weights) => likelihood.negativeLogLikelihood(flatten(x), decoded, weights),
+    mean: (decoded, weights) => asItems(likelihood.mean(decoded, weights), inputShape),
+    deviance: (x, decoded, weights) => asItems(likelihood.deviance(flatten(x), decoded, weights), inputShape),
   };
 }
 

@@ -23,6 +23,7 @@ export interface Encoder extends Layer {
 /**
  * The part of the encoder before its heads: convolutions, then dense layers, each followed by the activation.
  * [N, …inputShape] → [N, outputs].
+ * @param inputShape of an example, as the likelihood presents it
  * @throws {ConfigurationError} where the convolutions do not fit the data
  */
 export function encoderNetwork(
@@ -58,8 +59,8 @@ export function encoderNetwork(
 
 /**
  * The whole decoder: dense layers, then transposed convolutions, each but the last followed by the activation.
- * [N, latent size] → [N, D].
- * @param outputBias [D]: what the last layer's bias starts at, 0 unless given; one number a channel for a convolution
+ * [N, latent size] → [N, K], with K the product of `outputShape`.
+ * @param outputBias [K]: what the last layer's bias starts at, 0 unless given; one number a channel for a convolution
  * @throws {ConfigurationError} where the convolutions do not fit the data
  */
 export function decoderNetwork(
