@@ -144,9 +144,8 @@ function codes(columns: readonly number[], categories: number): Group {
   const count = columns.length;
   const hot = (x: Tensor) => oneHot(cast(clip(round(x), 0, categories - 1), 'int64'), categories);
   const byColumn = (decoded: Tensor) => reshape(decoded, [decoded.shape[0], count, categories]);
-  // All categories but the right one may be as improbable as they like: a perfect reconstruction costs nothing.
   const crossEntropy: Group['deviance'] = (x, decoded) =>
-    neg(reduceSum(mul(hot(x), logSoftmax(byColumn(decoded))), [2]));
+    reduceSum(mul(hot(x), neg(logSoftmax(byColumn(decoded)))), [2]);
   return {
     columns,
     width: categories,
@@ -155,6 +154,7 @@ function codes(columns: readonly number[], categories: number): Group {
     nats: (x, decoded, weights) => reduceSum(crossEntropy(x, decoded, weights), [1]),
     // The most probable code: the mean of codes would be no code, and codes that are neighbours have nothing in common.
     mean: (decoded) => cast(argMax(byColumn(decoded), 2), 'float32'),
+    // A sure category has no entropy of its own to take off.
     deviance: crossEntropy,
   };
 }
