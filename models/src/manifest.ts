@@ -41,10 +41,21 @@ export const ImageInputSchema = Type.Object({
   ),
 });
 
+/** What a column of a table holds: numbers, or codes that stand for categories. */
+export const ColumnSchema = Type.Union([
+  Type.Object({ name: Type.String(), kind: Type.Literal('numeric') }),
+  Type.Object({
+    name: Type.String(),
+    kind: Type.Literal('categorical'),
+    categories: Type.Array(Type.String(), { minItems: 1, description: 'In the order of their codes, 0, 1, …' }),
+  }),
+]);
+
 export const VectorInputSchema = Type.Object({
   kind: Type.Literal('vector'),
   shape: Type.Tuple([Dimension], { description: 'Number of features of one item' }),
   value_range: Type.Tuple([Type.Number(), Type.Number()]),
+  columns: Type.Optional(Type.Array(ColumnSchema, { description: 'Of each feature, where they are known' })),
 });
 
 export const FileRecordSchema = Type.Object({
@@ -148,6 +159,7 @@ export const ManifestSchema = Type.Object({
 });
 
 export type ImageInput = Static<typeof ImageInputSchema>;
+export type Column = Static<typeof ColumnSchema>;
 export type VectorInput = Static<typeof VectorInputSchema>;
 export type InputDescription = ImageInput | VectorInput;
 export type Calibration = Static<typeof CalibrationSchema>;
@@ -196,6 +208,12 @@ export function parseManifest(json: unknown): Manifest {
     throw new ModelStoreError(
       'MANIFEST_INVALID',
       `manifest: prior.dimensions is ${dimensions}; expected at most latent.size = ${json.latent.size}`,
+    );
+  }
+  if (json.input.kind === 'vector' && (json.input.columns?.length ?? json.input.shape[0]) !== json.input.shape[0]) {
+    throw new ModelStoreError(
+      'MANIFEST_INVALID',
+      `manifest: input.columns must have input.shape = ${json.input.shape[0]} entries`,
     );
   }
   if (json.latent.kl_per_dimension.length !== json.latent.size) {

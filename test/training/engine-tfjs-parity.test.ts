@@ -1,12 +1,15 @@
+import type { Dataset } from '@elbo/training/data/dataset';
 import type { Engine } from '@elbo/training/engines/engine';
 import { OnnxRuntimeEngine } from '@elbo/training/engines/onnxruntime';
 import { TfjsEngine } from '@elbo/training/engines/tfjs';
+import { momentsFor } from '@elbo/training/prepared-data';
 import { type Progress, Trainer } from '@elbo/training/trainer/trainer';
 import type { Configuration } from '@elbo/training/vae/configuration';
 import { buildModel } from '@elbo/training/vae/model';
 import { vaeObjective } from '@elbo/training/vae/objective';
 import { describe, expect, test } from 'vitest';
 import { barsDataset, tinyConfiguration } from './support/bars.js';
+import { codesDataset, countsDataset, mixedDataset } from './support/tables.js';
 
 /** Steps that are compared; one epoch has as many. */
 const STEPS = 20;
@@ -41,6 +44,15 @@ const CONFIGURATIONS: Readonly<Record<string, Partial<Configuration>>> = {
     decoder: { convolutions: [], hidden: [8, 12], stochastic_layers: [{ after_layer: 0, latents: 3 }] },
   },
   'a Gaussian likelihood': { likelihood: 'gaussian' },
+  'a discretised logistic likelihood': { likelihood: 'discretised-logistic' },
+  'a discretised logistic likelihood, with convolutions': {
+    likelihood: 'discretised-logistic',
+    encoder: { convolutions: convolutions(3), hidden: [] },
+    decoder: { convolutions: convolutions(3), hidden: [] },
+  },
+  'counts under a negative binomial likelihood': { likelihood: 'negative-binomial' },
+  'codes under a categorical likelihood': { likelihood: 'categorical' },
+  'numbers and codes under a mixed likelihood': { likelihood: 'mixed' },
   AdamW: { optimiser: { ...optimiser, kind: 'adamw', weight_decay: 0.1 } },
   Adamax: { optimiser: { ...optimiser, kind: 'adamax' } },
   'momentum and a short limit of the gradient': {
@@ -87,10 +99,30 @@ interface Trained {
   readonly states: ReadonlyMap<string, Float32Array>;
 }
 
+const EXAMPLES = STEPS * BATCH_SIZE;
+const datasetFor = async ({ likelihood }: Configuration): Promise<Pick<Dataset, 'train' | 'input'>> => {
+  switch (likelihood) {
+    case 'negative-binomial':
+      return countsDataset(EXAMPLES, 1);
+    case 'categorical':
+      return codesDataset(EXAMPLES, 1);
+    case 'mixed':
+      return mixedDataset(EXAMPLES, 1);
+    default:
+      return barsDataset(EXAMPLES, 1);
+  }
+};
+
 /** The first epoch, with the same seed and so the same noise and minibatches on every engine. */
 async function trained(engine: Engine, configuration: Configuration): Promise<Trained> {
-  const { train } = barsDataset(STEPS * BATCH_SIZE, 1);
-  const model = buildModel(configuration, train.shape, { convolutions: engine.convolutions });
+  const { train, input } = await datasetFor(configuration);
+  const model = buildModel(configuration, train.shape, {
+    dtype: train.dtype,
+    columns: input.kind === 'vector' ? input.columns : undefined,
+    convolutions: engine.convolutions,
+    // So that outputs and scales start elsewhere than at 0 and 1.
+    ...(input.kind === 'vector' && { moments: await momentsFor(configuration.likelihood, train) }),
+  });
   const trainer = await Trainer.create(engine, vaeObjective(model, configuration, train.count), configuration, train);
   try {
     const runs: Progress[] = [];

@@ -2,7 +2,7 @@ import { RandomSource } from '@elbo/models';
 import { OnnxRuntimeEngine } from '@elbo/training/engines/onnxruntime';
 import { readTrainedModel } from '@elbo/training/evaluation/trained-model';
 import { fitGaussianMixture } from '@elbo/training/export/gaussian-mixture';
-import { trainedForm } from '@elbo/training/export/trained-form';
+import { trainedWeights } from '@elbo/training/export/trained-weights';
 import { constantWeights, type WeightValues } from '@elbo/training/nn/parameters';
 import { Graph } from '@elbo/training/onnx/graph';
 import { float32, type Tensor } from '@elbo/training/onnx/tensor';
@@ -196,11 +196,12 @@ test.each([[[]], [[{ after_layer: 0, latents: 2 }]]])(
     const model = buildModel(configuration, examples.shape);
     const source = new RandomSource(4);
     const weights = new Map(model.parameters.map((p) => [p.name, p.initialise(source)]));
-    const form = await trainedForm(engine, model, weights, { configuration, train: examples });
-    expect(form.model.parameters.map(({ name }) => name)).not.toContain('prior.pseudo_inputs');
+    const trained = buildModel(configuration, examples.shape, { isTrained: true });
+    expect(trained.parameters.map(({ name }) => name)).not.toContain('prior.pseudo_inputs');
+    const settled = await trainedWeights(engine, model, weights, { configuration, train: examples });
     const at = source.fillNormal(new Float32Array(5 * model.latentSize));
     const expected = await logPriorOf(model, weights, at);
-    const actual = await logPriorOf(form.model, form.weights, at);
+    const actual = await logPriorOf(trained, settled, at);
     for (const [i, value] of expected.entries()) expect(actual[i]).toBeCloseTo(value, 4);
   },
 );

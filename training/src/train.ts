@@ -1,6 +1,6 @@
 import type { Manifest } from '@elbo/models';
 import { DataError } from './data/data-error.js';
-import { type Dataset, type Examples, meanPerFeature, splitValidation } from './data/dataset.js';
+import { type Dataset, type Examples, splitValidation } from './data/dataset.js';
 import { loadDataset } from './data/datasets.js';
 import type { Engine } from './engines/engine.js';
 import { OnnxRuntimeEngine } from './engines/onnxruntime.js';
@@ -8,8 +8,9 @@ import { ElboEvaluator } from './evaluation/elbo.js';
 import { evaluate } from './evaluation/evaluate.js';
 import { MINIMUM_HELD_OUT } from './export/calibration.js';
 import { exportModel } from './export/exporter.js';
-import { trainedForm } from './export/trained-form.js';
+import { trainedWeights } from './export/trained-weights.js';
 import type { EpochRecord } from './pictures/training-curves.js';
+import { momentsFor, preparedFor } from './prepared-data.js';
 import type { CheckpointStore } from './trainer/checkpoint.js';
 import { checkpointsIn, type EpochOptions, type TrainedRun, trainEpochs, trainingRecord } from './trainer/epochs.js';
 import { meanNetwork } from './trainer/mean-network.js';
@@ -60,7 +61,10 @@ export async function train(options: TrainOptions): Promise<TrainResult | undefi
   const { store, engine = new OnnxRuntimeEngine() } = options;
   const configuration = parseConfiguration(options.configuration);
   const { seed, validation_fraction: fraction } = configuration;
-  const dataset = options.dataset ?? (await loadDataset(configuration.dataset, { dataDir: options.dataDir, seed }));
+  const dataset = await preparedFor(
+    configuration.likelihood,
+    options.dataset ?? (await loadDataset(configuration.dataset, { dataDir: options.dataDir, seed })),
+  );
   const { train: examples, validation } = splitValidation(dataset.train, fraction, seed);
   if (validation.count < MINIMUM_HELD_OUT) {
     throw new DataError(
@@ -68,10 +72,16 @@ export async function train(options: TrainOptions): Promise<TrainResult | undefi
     );
   }
   const checkpoints = await checkpointsIn<EpochRecord>(store, configuration, dataset, options.resume);
-  const modelOptions = { moments: await meanPerFeature(examples), convolutions: engine.convolutions };
-  const model = buildModel(configuration, dataset.input.shape, modelOptions);
+  const { input } = dataset;
+  const modelOptions = {
+    dtype: examples.dtype,
+    columns: input.kind === 'vector' ? input.columns : undefined,
+    moments: await momentsFor(configuration.likelihood, examples),
+    convolutions: engine.convolutions,
+  };
+  const model = buildModel(configuration, input.shape, modelOptions);
   // What is evaluated and exported knows no noise.
-  const plain = buildModel(withoutDropout(configuration), dataset.input.shape, modelOptions);
+  const plain = buildModel(withoutDropout(configuration), input.shape, modelOptions);
   const run = await trainModel(
     { ...options, configuration, engine },
     { model, plain, examples, validation, checkpoints },
@@ -80,14 +90,17 @@ export async function train(options: TrainOptions): Promise<TrainResult | undefi
   const { best, history } = run;
   options.onExport?.(best.epoch);
 
-  const trained = await trainedForm(engine, plain, best.weights, { configuration, train: examples });
+  const trained = {
+    model: buildModel(configuration, input.shape, { ...modelOptions, isTrained: true }),
+    weights: await trainedWeights(engine, plain, best.weights, { configuration, train: examples }),
+  };
   const binarise = binarises(configuration, examples.dtype);
   const measured = { engine, ...trained, metrics: ['elbo'], seed, binarise } as const;
   const exported = await exportModel(store, {
     engine,
     ...trained,
     configuration,
-    input: dataset.input,
+    input,
     train: examples,
     validation,
     training: trainingRecord(configuration, dataset, { examples, validation }, engine, run),

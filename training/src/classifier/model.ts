@@ -5,7 +5,7 @@ import { standardisation } from '../nn/standardisation.js';
 import { dropoutLayers } from '../nn/variational-dropout.js';
 import { mul, reduceLogSumExp, reduceMean, reduceSum, sub } from '../onnx/ops.js';
 import type { Tensor } from '../onnx/tensor.js';
-import type { DataMoments } from '../vae/model.js';
+import type { DataMoments } from '../vae/likelihoods.js';
 import { encoderNetwork } from '../vae/networks.js';
 import type { Objective } from '../vae/objective.js';
 import { withWeightDivergence } from '../vae/weight-divergence.js';

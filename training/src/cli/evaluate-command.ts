@@ -5,6 +5,7 @@ import { loadDataset } from '../data/datasets.js';
 import { createEngine } from '../engines/create-engine.js';
 import { DEFAULT_SAMPLES, evaluate, METRICS, type MetricName } from '../evaluation/evaluate.js';
 import { readTrainedModel } from '../evaluation/trained-model.js';
+import { preparedFor } from '../prepared-data.js';
 import { binarises, ConfigurationError } from '../vae/configuration.js';
 import {
   cacheDirOption,
@@ -63,20 +64,22 @@ async function run(directory: string, flags: EvaluateFlags): Promise<void> {
   const { manifest, configuration, model, weights } = await readTrainedModel(directory);
   const { input } = manifest;
   const loading = phasedProgress(manifest.name);
-  const dataset = await loadDataset(flags.dataset ?? configuration.dataset, {
+  const loaded = await loadDataset(flags.dataset ?? configuration.dataset, {
     dataDir: flags.dataDir,
     cacheDir: flags.cacheDir,
     // Images of a folder become what the model was trained on.
+    ...(input.kind === 'vector' && { columns: input.columns }),
     ...(input.kind === 'image' && { image: { height: input.shape[1], width: input.shape[2], colour: input.colour } }),
     limit: flags.limit,
     seed: configuration.seed,
     onProgress: (done, total, text) => loading.update(done, total, text),
   }).finally(() => loading.stop());
-  if (dataset.input.shape.join() !== manifest.input.shape.join()) {
+  if (loaded.input.shape.join() !== input.shape.join()) {
     throw new DataError(
-      `${dataset.name} has ${dataset.input.kind}s of ${dataset.input.shape.join('x')}; ${manifest.name} takes ${manifest.input.shape.join('x')}`,
+      `${loaded.name} has ${loaded.input.kind}s of ${loaded.input.shape.join('x')}; ${manifest.name} takes ${input.shape.join('x')}`,
     );
   }
+  const dataset = await preparedFor(configuration.likelihood, loaded, input);
   const display = progressDisplay(manifest.name);
   const metrics = await evaluate({
     engine: await createEngine(flags),

@@ -52,8 +52,6 @@ export interface Dataset {
   readonly test: Examples;
   /** SHA-256 of the training values in their order, row-major little-endian, lower-case hexadecimal. */
   readonly sha256: string;
-  /** Names of the features, where the source has them. */
-  readonly columns?: readonly string[];
   /** In a line: what was read, and how the test part came about. */
   readonly description?: string;
 }

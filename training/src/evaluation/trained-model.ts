@@ -20,7 +20,11 @@ export interface TrainedModel {
 export async function readTrainedModel(directory: string): Promise<TrainedModel> {
   const { manifest, graphs } = await readModel(directory);
   const configuration = parseConfiguration(manifest.training.configuration);
-  const model = buildModel(configuration, manifest.input.shape, { isTrained: true });
+  const { input } = manifest;
+  const model = buildModel(configuration, input.shape, {
+    isTrained: true,
+    columns: input.kind === 'vector' ? input.columns : undefined,
+  });
   const initialisers = new Map(Object.values(graphs).flatMap((graph) => [...float32Initialisers(graph)]));
   const weights = new Map(
     model.parameters.map(({ name, shape }) => {

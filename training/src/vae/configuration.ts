@@ -8,13 +8,11 @@ import { Default, Errors } from 'typebox/value';
 import { ACTIVATIONS } from '../nn/layers.js';
 import { OPTIMISER_KINDS } from '../nn/optimisers.js';
 import { DROPOUT_KINDS } from '../nn/variational-dropout.js';
+import { ConfigurationError } from './configuration-error.js';
 import { LIKELIHOODS } from './likelihoods.js';
 import { PRIOR_KINDS } from './priors.js';
 
-/** A configuration that cannot be used; the message names the field and what it should hold. */
-export class ConfigurationError extends Error {
-  override readonly name = 'ConfigurationError';
-}
+export { ConfigurationError } from './configuration-error.js';
 
 const oneOf = <T extends string>(names: readonly T[]) => Type.Enum(names as [T, ...T[]]);
 const closed = { additionalProperties: false } as const;

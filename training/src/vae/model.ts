@@ -2,12 +2,11 @@ import type { ConvolutionForm } from '../engines/engine.js';
 import { dense } from '../nn/layers.js';
 import { type LayerMaker, plain } from '../nn/linear.js';
 import { joined, type Part, type Weights } from '../nn/parameters.js';
-import { standardisation } from '../nn/standardisation.js';
 import { dropoutLayers } from '../nn/variational-dropout.js';
-import { add, clip, concat, expand, expandLike, flatten, reshape, split, unsqueeze } from '../onnx/ops.js';
+import { clip, concat, expand, expandLike, flatten, reshape, split, unsqueeze } from '../onnx/ops.js';
 import { elementCount, type Tensor } from '../onnx/tensor.js';
 import { type Configuration, ConfigurationError, type DropoutPart } from './configuration.js';
-import { LIKELIHOODS, type Likelihood } from './likelihoods.js';
+import { type Likelihood, type LikelihoodData, likelihoodFor } from './likelihoods.js';
 import { fixedMixture, type MixturePrior } from './mixture-prior.js';
 import { decoderNetwork, encoderNetwork } from './networks.js';
 import { type Posterior, reparameterise } from './posterior.js';
@@ -43,28 +42,21 @@ export interface Model extends Part {
   readonly mixture: MixturePrior | undefined;
   /** [N, …inputShape] → z and its posterior. */
   infer(x: Tensor, weights: Weights, options?: InferenceOptions): Inference;
-  /** What the likelihood takes: [N, latentSize] → [N, D]. */
+  /** What the likelihood takes: [N, latentSize] → [N, K]. */
   decode(z: Tensor, weights: Weights): Tensor;
-  /** −log p(x | z) of each example in nats, as a density over the data's own units: [N, …inputShape], [N, D] → [N]. */
+  /** −log p(x | z) of each example in nats, over the data's own units: [N, …inputShape], [N, K] → [N]. */
   negativeLogLikelihood(x: Tensor, decoded: Tensor, weights: Weights): Tensor;
-  /** The expected value of x in the data's own units: [N, D] → [N, …inputShape]. */
+  /** The value of x to expect, in the data's own units: [N, K] → [N, …inputShape]. */
   mean(decoded: Tensor, weights: Weights): Tensor;
-  /** Each data dimension's misfit, zero for a perfect reconstruction: [N, …inputShape], [N, D] → [N, …inputShape]. */
+  /** Each data dimension's misfit, zero for a perfect reconstruction: [N, …inputShape], [N, K] → [N, …inputShape]. */
   deviance(x: Tensor, decoded: Tensor, weights: Weights): Tensor;
 }
 
-/** Of the training examples, each [D]. */
-export interface DataMoments {
-  readonly mean: Float64Array;
-  readonly variance: Float64Array;
-}
-
-export interface ModelOptions {
-  /**
-   * Where the decoder's output starts, and the scale of columns. Without them both start at 0 and 1, which makes no
-   * difference to a model that gets trained weights.
-   */
-  readonly moments?: DataMoments;
+/**
+ * What is known of the data besides an example's shape. Without moments the decoder's output starts at 0 and columns have
+ * a scale of 1, which makes no difference to a model that gets trained weights.
+ */
+export interface ModelOptions extends Omit<LikelihoodData, 'shape'> {
   readonly convolutions?: ConvolutionForm;
   /** Whether the model is trained: what was computed from its weights then stands in place of what computes it. */
   readonly isTrained?: boolean;
@@ -82,26 +74,17 @@ const LARGEST_MODEL = 1.5 * 2 ** 30;
 export function buildModel(
   configuration: Configuration,
   inputShape: readonly number[],
-  { moments, convolutions = 'operators', isTrained = false }: ModelOptions = {},
+  { convolutions = 'operators', isTrained = false, ...data }: ModelOptions = {},
 ): Model {
   const { latent_size: topSize, log_variance_limit: limit } = configuration;
-  const likelihood = LIKELIHOODS[configuration.likelihood];
-  const dataSize = inputShape.reduce((product, dimension) => product * dimension, 1);
-  const isTable = inputShape.length === 1;
-  if (isTable && likelihood.kind !== 'gaussian') {
-    throw new ConfigurationError(`likelihood is ${likelihood.kind}; expected gaussian for rows of numbers`);
-  }
-  // Columns have units of their own; pixels share one.
-  const scaling = isTable ? standardisation('input', dataSize, moments) : undefined;
-  const standardised = (x: Tensor, weights: Weights) => scaling?.apply(x, weights) ?? x;
+  const likelihood = likelihoodFor(configuration.likelihood, { ...data, shape: inputShape });
 
   const make = isTrained ? () => plain : layersOf(configuration);
-  const encoder = encoderNetwork(configuration, inputShape, convolutions, make('encoder'));
+  const encoder = encoderNetwork(configuration, likelihood.presentedShape, convolutions, make('encoder'));
   const meanHead = dense('encoder.mean', encoder.outputs, topSize, { make: make('encoder') });
   const logVarianceHead = dense('encoder.log_variance', encoder.outputs, topSize, { make: make('encoder') });
-  const startsAtMean = moments !== undefined && scaling === undefined;
-  const decoder = decoderNetwork(configuration, inputShape, encoder, convolutions, {
-    outputBias: startsAtMean ? likelihood.outputBias(moments.mean) : undefined,
+  const decoder = decoderNetwork(configuration, likelihood.decodedShape, encoder, convolutions, {
+    outputBias: likelihood.outputBias,
     make: make('decoder'),
   });
 
@@ -112,14 +95,13 @@ export function buildModel(
     logVariance: clip(logVarianceHead.apply(features, weights), -limit, limit),
   });
   const mixture = mixtureOf(configuration, isTrained, {
-    inputShape,
-    moments: moments ?? { mean: new Float64Array(dataSize), variance: new Float64Array(dataSize) },
-    isBounded: !isTable,
-    encode: (x, weights) => topPosterior(encoder.apply(standardised(x, weights), weights).output, weights),
+    shape: likelihood.presentedShape,
+    arePixels: inputShape.length > 1,
+    moments: data.moments,
+    encode: (presented, weights) => topPosterior(encoder.apply(presented, weights).output, weights),
   });
 
   const parts = joined([
-    ...(scaling === undefined ? [] : [scaling]),
     encoder,
     meanHead,
     logVarianceHead,
@@ -142,7 +124,7 @@ export function buildModel(
     mixture,
     ...parts,
     infer(x, weights, { noise, samples = 1 } = {}) {
-      const features = mapFeatures(encoder.apply(standardised(x, weights), weights), (each) =>
+      const features = mapFeatures(encoder.apply(likelihood.present(x, weights), weights), (each) =>
         repeatRows(each, samples),
       );
       const posteriors: Posterior[] = [];
@@ -176,16 +158,9 @@ export function buildModel(
       const decode = decoder.descend(top, weights, decoder.formFor(z, weights), () => next.next().value ?? top);
       return decode();
     },
-    negativeLogLikelihood(x, decoded, weights) {
-      const nats = likelihood.negativeLogLikelihood(flatten(standardised(x, weights)), decoded, weights);
-      return scaling === undefined ? nats : add(nats, scaling.logVolume(weights));
-    },
-    mean(decoded, weights) {
-      const mean = likelihood.mean(decoded);
-      return asItems(scaling?.invert(mean, weights) ?? mean, inputShape);
-    },
-    deviance: (x, decoded, weights) =>
-      asItems(likelihood.deviance(flatten(standardised(x, weights)), decoded, weights), inputShape),
+    negativeLogLikelihood: (x, decoded, weights) => likelihood.negativeLogLikelihood(flatten(x), decoded, weights),
+    mean: (decoded, weights) => asItems(likelihood.mean(decoded, weights), inputShape),
+    deviance: (x, decoded, weights) => asItems(likelihood.deviance(flatten(x), decoded, weights), inputShape),
   };
 }
 

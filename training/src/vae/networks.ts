@@ -36,6 +36,7 @@ export interface Encoder extends Part {
 /**
  * The part of the encoder before its heads: convolutions, then dense layers, each followed by the activation.
  * [N, …inputShape] → [N, outputs].
+ * @param inputShape of an example, as the likelihood presents it
  * @param make what layers are made by, such as those of `dropoutLayers`
  * @throws {ConfigurationError} where the convolutions do not fit the data
  */
@@ -109,6 +110,10 @@ export interface DecoderOptions {
 }
 
 /**
+ * The whole decoder: dense layers, then transposed convolutions, each but the last followed by the activation.
+ * [N, latent size] → [N, K], with K the product of `outputShape`.
+ * @param outputBias [K]: what the last layer's bias starts at, 0 unless given; one number a channel for a convolution
+ * @throws {ConfigurationError} where the convolutions do not fit the data
  * The whole decoder: dense layers, then transposed convolutions, each but the last followed by the activation, with
  * stochastic layers between them where the configuration asks for some.
  * @throws {ConfigurationError} where the convolutions or stochastic layers do not fit the data or the encoder

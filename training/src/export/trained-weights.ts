@@ -2,50 +2,43 @@ import { RandomSource } from '@elbo/models';
 import { type Examples, subset } from '../data/dataset.js';
 import type { Engine } from '../engines/engine.js';
 import { inputBatches } from '../evaluation/batches.js';
-import { constantWeights, valuesOf, type WeightValues } from '../nn/parameters.js';
+import { constantWeights, type WeightValues } from '../nn/parameters.js';
 import { Graph } from '../onnx/graph.js';
 import { float32 } from '../onnx/tensor.js';
 import type { Configuration } from '../vae/configuration.js';
 import { MIXTURE, type MixturePrior } from '../vae/mixture-prior.js';
-import { buildModel, type Model } from '../vae/model.js';
+import type { Model } from '../vae/model.js';
 import { fitGaussianMixture } from './gaussian-mixture.js';
 
 /** Examples whose latents a mixture is fitted to, at most. */
 const FITTED_EXAMPLES = 20_000;
 
-export interface TrainedForm {
-  readonly model: Model;
-  readonly weights: WeightValues;
-}
-
 /**
- * The model and weights that are evaluated and exported: a prior that was learned, or is fitted now, as the numbers of
- * its components.
- * @param model as it was trained, and @param weights of it
+ * The weights of the model that is exported: a prior that was learned, or is fitted now, becomes the numbers of its
+ * components.
+ * @param model as it was trained, without noise, and @param weights of it
  * @param train what it was trained on
  */
-export async function trainedForm(
+export async function trainedWeights(
   engine: Engine,
   model: Model,
   weights: WeightValues,
   { configuration, train }: { readonly configuration: Configuration; readonly train: Examples },
-): Promise<TrainedForm> {
-  const trained = buildModel(configuration, model.inputShape, { isTrained: true });
-  if (trained.mixture === undefined) return { model: trained, weights };
-  const components =
+): Promise<WeightValues> {
+  const { prior, prior_components: components, latent_size: size, seed } = configuration;
+  if (prior === 'standard-normal') return weights;
+  const mixture =
     model.mixture === undefined
       ? fitGaussianMixture(await aggregateSamples(engine, model, weights, train, configuration), {
-          components: configuration.prior_components,
-          size: configuration.latent_size,
-          seed: configuration.seed,
+          components,
+          size,
+          seed,
         })
       : await componentsOf(engine, model.mixture, weights);
-  const { logWeight, mean, logVariance } = MIXTURE;
-  const all = new Map(weights)
-    .set(logWeight, components.logWeight)
-    .set(mean, components.mean)
-    .set(logVariance, components.logVariance);
-  return { model: trained, weights: new Map(trained.parameters.map(({ name }) => [name, valuesOf(name, all)])) };
+  return new Map(weights)
+    .set(MIXTURE.logWeight, mixture.logWeight)
+    .set(MIXTURE.mean, mixture.mean)
+    .set(MIXTURE.logVariance, mixture.logVariance);
 }
 
 /** The numbers of a mixture's components: log weights [K], means and log variances [K, Z]. */
