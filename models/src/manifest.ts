@@ -101,6 +101,18 @@ export const PriorSchema = Type.Object(
   { description: 'The distribution that samples are decoded from' },
 );
 
+/** What a conditional model knows of the classes of its examples. */
+export const ConditionSchema = Type.Object(
+  {
+    classes: Type.Integer({ minimum: 2, maximum: 256 }),
+    frequencies: Type.Array(Type.Number({ minimum: 0, maximum: 1 }), {
+      description: 'Share of each class among the training examples',
+    }),
+    names: Type.Optional(Type.Array(Type.String({ minLength: 1 }), { description: 'Of the classes' })),
+  },
+  { description: 'Classes that a conditional model takes as `label`: [N, classes], 1 at the number of each' },
+);
+
 /** One metric: its value, in which unit, over how many examples, and by which protocol. */
 export const MetricSchema = Type.Object({
   value: Type.Number(),
@@ -143,6 +155,7 @@ export const ManifestSchema = Type.Object({
   input: Type.Union([ImageInputSchema, VectorInputSchema]),
   latent: LatentSchema,
   likelihood: Type.Object({ kind: Type.String() }),
+  condition: Type.Optional(ConditionSchema),
   prior: PriorSchema,
   scorer: Type.Object({
     components: Type.Array(Type.String(), {

@@ -1,6 +1,6 @@
 import type { Manifest } from '@elbo/models';
 import { DataError } from './data/data-error.js';
-import { type Dataset, type Examples, splitValidation } from './data/dataset.js';
+import { classCount, type Dataset, type Examples, splitValidation } from './data/dataset.js';
 import { loadDataset } from './data/datasets.js';
 import type { Engine } from './engines/engine.js';
 import { OnnxRuntimeEngine } from './engines/onnxruntime.js';
@@ -76,6 +76,7 @@ export async function train(options: TrainOptions): Promise<TrainResult | undefi
   const modelOptions = {
     dtype: examples.dtype,
     columns: input.kind === 'vector' ? input.columns : undefined,
+    classes: examples.labels === undefined ? undefined : classCount(dataset.train),
     moments: await momentsFor(configuration.likelihood, examples),
     convolutions: engine.convolutions,
   };

@@ -17,7 +17,7 @@ import {
 } from '@elbo/models';
 import { type Examples, slice } from '../data/dataset.js';
 import type { Engine, Program } from '../engines/engine.js';
-import { firstInputs, inputBatches, runOverExamples } from '../evaluation/batches.js';
+import { firstInputs, type InputFeeds, inputBatches, oneHotRows, runOverExamples } from '../evaluation/batches.js';
 import { latentStructure } from '../evaluation/latent-structure.js';
 import { valuesOf, type WeightValues } from '../nn/parameters.js';
 import { encodeModel } from '../onnx/encode.js';
@@ -74,8 +74,8 @@ export async function exportModel(
     const decoder = await load(decoderBytes);
 
     const estimator = new AggregatePosteriorEstimator(model.latentSize);
-    for await (const { x } of inputBatches(request.train)) {
-      const { mean, log_variance } = await encoder.run({ x });
+    for await (const { feeds } of inputBatches(request.train, model)) {
+      const { mean, log_variance } = await encoder.run(feeds);
       estimator.add(mean.data as Float32Array, log_variance.data as Float32Array);
     }
     const aggregate = estimator.estimate();
@@ -86,18 +86,20 @@ export async function exportModel(
     const fitting = slice(validation, 0, middle);
     const reference = slice(validation, middle, validation.count);
     const uncombined = await engine.load(encodeModel(scorerGraph(model, weights, aggregate)));
-    const components = await runOverExamples(uncombined, fitting, COMPONENTS).finally(() => uncombined.release());
+    const components = await runOverExamples(uncombined, fitting, COMPONENTS, model).finally(() =>
+      uncombined.release(),
+    );
     const combination = fitCombination(COMPONENTS.map((name) => components[name]));
     const scorerBytes = encodeModel(scorerGraph(model, weights, aggregate, combination), configuration.description);
     const scorer = await load(scorerBytes);
-    const scores = (await runOverExamples(scorer, reference, ['score'])).score.sort();
+    const scores = (await runOverExamples(scorer, reference, ['score'], model)).score.sort();
 
     const parity = await checkParity(
       engine,
       model,
       weights,
       { encoder, decoder, scorer },
-      await firstInputs(validation),
+      await firstInputs(validation, model),
     );
 
     const latent = await latentStructure(engine, model, weights, validation);
@@ -112,8 +114,11 @@ export async function exportModel(
     ]);
     if (mixture !== undefined) files.set(PRIOR_FILE, encodeMixture(mixture));
     if (input.kind === 'image') {
-      const shown = await firstInputs(validation, PREVIEW_IMAGES);
-      files.set('preview.png', await preview(encoder, decoder, prior, input, shown, configuration.seed));
+      const shown = await firstInputs(validation, { count: PREVIEW_IMAGES, classes: model.classes });
+      files.set(
+        'preview.png',
+        await preview({ encoder, decoder }, prior, { input, shown, classes: model.classes, seed: configuration.seed }),
+      );
     }
     const draft: ManifestDraft = {
       schema_version: SCHEMA_VERSION,
@@ -126,6 +131,7 @@ export async function exportModel(
         active_units: latent.activeUnits,
         kl_per_dimension: [...latent.klPerDimension],
       },
+      ...conditionOf(model, request.train),
       likelihood: { kind: model.likelihood.kind },
       prior: {
         kind: configuration.prior,
@@ -142,24 +148,42 @@ export async function exportModel(
   }
 }
 
+interface PreviewRequest {
+  readonly input: ImageInput;
+  readonly shown: InputFeeds;
+  /** Of a conditional model, whose samples go through the classes in turn. */
+  readonly classes: number | undefined;
+  readonly seed: number;
+}
+
 async function preview(
-  encoder: Program,
-  decoder: Program,
+  { encoder, decoder }: Record<'encoder' | 'decoder', Program>,
   prior: LatentPrior,
-  input: ImageInput,
-  x: TensorData,
-  seed: number,
+  { input, shown, classes, seed }: PreviewRequest,
 ): Promise<Uint8Array> {
-  const { mean } = await encoder.run({ x });
-  const reconstructed = await decoder.run({ z: mean });
-  const latents = drawLatents(prior, PREVIEW_SAMPLES, seed);
-  const sampled = await decoder.run({ z: float32(latents, [PREVIEW_SAMPLES, prior.latentSize]) });
+  const { x, ...label } = shown;
+  const { mean } = await encoder.run(shown);
+  const reconstructed = await decoder.run({ z: mean, ...label });
+  const latents = float32(drawLatents(prior, PREVIEW_SAMPLES, seed), [PREVIEW_SAMPLES, prior.latentSize]);
+  const inTurn = Array.from({ length: PREVIEW_SAMPLES }, (_, i) => i % (classes ?? 1));
+  const sampled = await decoder.run({
+    z: latents,
+    ...(classes !== undefined && { label: oneHotRows(inTurn, classes) }),
+  });
   return previewPng({
     shape: input.shape,
     originals: items(x),
     reconstructions: items(reconstructed.x_mean),
     samples: items(sampled.x_mean),
   });
+}
+
+/** What a manifest says of the classes of a conditional model. */
+function conditionOf({ classes }: Model, { labels, count }: Examples): Pick<ManifestDraft, 'condition'> {
+  if (classes === undefined) return {};
+  const counts = new Array<number>(classes).fill(0);
+  for (const label of labels ?? []) counts[label]++;
+  return { condition: { classes, frequencies: counts.map((times) => times / count) } };
 }
 
 /** The components of a trained model's prior, as samples are drawn from them. */
