@@ -7,7 +7,7 @@ import { train } from '@elbo/training/train';
 import { loadPreset } from '@elbo/training/vae/configuration';
 import request from 'supertest';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { temporaryDirectory } from '../support/temporary-directory.js';
+import { suiteDirectory } from '../support/temporary-directory.js';
 import { countsDataset } from '../training/support/tables.js';
 import { type RunningService, startService } from './support/running-service.js';
 
@@ -17,18 +17,21 @@ const small = {
   encoder: { convolutions: [], hidden: [24] },
   decoder: { convolutions: [], hidden: [24] },
   latent_size: 4,
-  epochs: 30,
+  epochs: 150,
 };
 const engine = new OnnxRuntimeEngine(1);
+const newDirectory = suiteDirectory();
 let running: RunningService;
 
 beforeAll(async () => {
-  const store = temporaryDirectory();
+  const store = newDirectory();
   const random = new RandomSource(5);
   // Each kind of part has a material, a weight and a length of its own.
   const lines = Array.from({ length: 700 }, () => {
     const isSteel = random.integer(2) === 1;
-    const [weight, length] = [random.uniform(), random.uniform()].map((u, i) => (isSteel ? [700, 0.3] : [60, 0.8])[i] + u);
+    const [weight, length] = [random.uniform(), random.uniform()].map(
+      (u, i) => (isSteel ? [700, 0.3] : [60, 0.8])[i] + u,
+    );
     return `${isSteel ? 'steel' : 'wood'},${weight},${['north', 'south', 'west'][random.integer(3)]},${length}`;
   });
   const path = join(store, 'parts.csv');
@@ -37,13 +40,13 @@ beforeAll(async () => {
   await train({
     engine,
     store,
-    configuration: { ...table, ...small, name: 'parts' },
+    configuration: { ...table, ...small, name: 'parts', optimiser: { ...table.optimiser, learning_rate: 0.005 } },
     dataset: await loadDataset(path),
   });
   await train({
     engine,
     store,
-    configuration: { ...loadPreset('counts'), ...small, name: 'cells' },
+    configuration: { ...loadPreset('counts'), ...small, name: 'cells', epochs: 30 },
     dataset: await countsDataset(),
   });
   running = await startService(store, { defaultModel: 'parts' });
@@ -77,7 +80,9 @@ describe('a table with columns of text', () => {
   it('is encoded and reconstructed in its own units, and sampled as rows of its categories', async () => {
     const steel = await rowOf('steel', 700.5, 'south', 0.8);
     const wood = await rowOf('wood', 60.5, 'north', 1.3);
-    const { body: encoded } = await post('/encode').send({ inputs: [steel, wood] }).expect(200);
+    const { body: encoded } = await post('/encode')
+      .send({ inputs: [steel, wood] })
+      .expect(200);
     expect(encoded.mean).toHaveLength(2);
     const { body: decoded } = await post('/decode').send({ latents: encoded.mean }).expect(200);
     for (const [i, row] of [steel, wood].entries()) {
@@ -98,7 +103,9 @@ describe('a table with columns of text', () => {
   it('scores a row whose columns do not belong together as anomalous', async () => {
     const usual = await rowOf('steel', 700.5, 'south', 0.8);
     const odd = await rowOf('wood', 700.5, 'south', 0.8);
-    const { body } = await post('/anomaly-score').send({ inputs: [usual, odd] }).expect(200);
+    const { body } = await post('/anomaly-score')
+      .send({ inputs: [usual, odd] })
+      .expect(200);
     const [first, second] = body.scores;
     expect(second.components.reconstruction).toBeGreaterThan(first.components.reconstruction + 2);
     expect(second.is_anomaly).toBe(true);
@@ -107,12 +114,19 @@ describe('a table with columns of text', () => {
 
   it.each([
     [[2, 700, 0, 1], 'inputs[0][0] is 2; expected the code of a category of "material", a whole number from 0 to 1'],
-    [[0.5, 700, 0, 1], 'inputs[0][0] is 0.5; expected the code of a category of "material", a whole number from 0 to 1'],
+    [
+      [0.5, 700, 0, 1],
+      'inputs[0][0] is 0.5; expected the code of a category of "material", a whole number from 0 to 1',
+    ],
     [[0, 700, -1, 1], 'inputs[0][2] is -1; expected the code of a category of "plant", a whole number from 0 to 2'],
   ])('refuses %j as JSON, as a list and as float32', async (row, detail) => {
-    const { body } = await post('/encode').send({ inputs: [row] }).expect(422);
+    const { body } = await post('/encode')
+      .send({ inputs: [row] })
+      .expect(422);
     expect(body.detail).toBe(detail);
-    const asList = await request(running.url).get(`/anomaly-score?values=${row.join(',')}`).expect(422);
+    const asList = await request(running.url)
+      .get(`/anomaly-score?values=${row.join(',')}`)
+      .expect(422);
     expect(asList.body.detail).toBe(detail.replace('inputs[0]', 'values'));
     const bytes = Buffer.from(Float32Array.from([0, 700, 0, 1, ...row]).buffer);
     const raw = await post('/encode').set('content-type', 'application/octet-stream').send(bytes).expect(422);
@@ -124,16 +138,22 @@ describe('a table of counts', () => {
   it('is reconstructed with the median sum of the training data, whatever was counted', async () => {
     const counts = [20, 3, 4, 18, 4, 2, 22, 3, 4];
     const doubled = counts.map((count) => 2 * count);
-    const { body } = await post('/reconstruct?model=cells').send({ inputs: [counts, doubled] }).expect(200);
+    const { body } = await post('/reconstruct?model=cells')
+      .send({ inputs: [counts, doubled] })
+      .expect(200);
     const totals = body.outputs.map((row: number[]) => row.reduce((sum, count) => sum + count, 0));
     expect(totals[0]).toBeCloseTo(totals[1], 2);
     expect(body.outputs[0][0]).toBeGreaterThan(2 * body.outputs[0][1]);
-    const { body: scored } = await post('/anomaly-score?model=cells').send({ inputs: [counts] }).expect(200);
+    const { body: scored } = await post('/anomaly-score?model=cells')
+      .send({ inputs: [counts] })
+      .expect(200);
     expect(scored.scores[0].score).toSatisfy(Number.isFinite);
   });
 
   it('refuses a negative count', async () => {
-    const { body } = await post('/encode?model=cells').send({ inputs: [[-1, 0, 0, 0, 0, 0, 0, 0, 0]] }).expect(422);
+    const { body } = await post('/encode?model=cells')
+      .send({ inputs: [[-1, 0, 0, 0, 0, 0, 0, 0, 0]] })
+      .expect(422);
     expect(body.detail).toBe('inputs[0][0] is -1; expected 0 to 16777216');
   });
 });
