@@ -1,5 +1,5 @@
 import { RandomSource } from '@elbo/models';
-import { mutualInformationGap } from '@elbo/training/evaluation/disentanglement';
+import { mutualInformationGap } from '@elbo/training/evaluation/mutual-information-gap';
 import { type Embedding, nearestNeighbourAccuracy } from '@elbo/training/evaluation/embedding';
 import { describe, expect, test } from 'vitest';
 

@@ -1,4 +1,11 @@
-import { CalibrationSchema, ImageInputSchema, LatentSchema, MetricSchema, VectorInputSchema } from '@elbo/models';
+import {
+  CalibrationSchema,
+  ImageInputSchema,
+  LatentSchema,
+  LatentSummarySchema,
+  MetricSchema,
+  VectorInputSchema,
+} from '@elbo/models';
 import { Type } from 'typebox';
 
 const summary = {
@@ -8,7 +15,7 @@ const summary = {
   description: Type.String(),
   family: Type.String(),
   input: Type.Union([ImageInputSchema, VectorInputSchema]),
-  latent: LatentSchema,
+  latent: LatentSummarySchema,
   metrics: Type.Record(Type.String(), MetricSchema),
 };
 
@@ -22,6 +29,7 @@ export const ModelList = Type.Object(
 export const ModelDetails = Type.Object(
   {
     ...summary,
+    latent: LatentSchema,
     versions: Type.Array(Type.String(), { description: 'Every loaded version of this model' }),
     likelihood: Type.Object({ kind: Type.String() }),
     prior: Type.Object({ kind: Type.String() }),

@@ -11,7 +11,7 @@ import { type ImageForm, readImageFolder } from './image-folder.js';
 import { readNpy } from './npy.js';
 import { readNpz } from './npz.js';
 import { type DataProgress, RowStore } from './row-store.js';
-import { generateShapes, SHAPES_SIZE } from './shapes.js';
+import { drawShapes, generateShapes, SHAPES_SIZE } from './shapes.js';
 import { survey } from './survey.js';
 
 export interface DatasetOptions {
@@ -37,6 +37,7 @@ interface Parts {
   readonly test?: Examples;
   readonly columns?: readonly string[];
   readonly description: string;
+  readonly draw?: Dataset['draw'];
 }
 
 interface Source {
@@ -109,6 +110,7 @@ export async function loadDataset(nameOrPath: string, options: DatasetOptions = 
     ...kept,
     sha256: trainSurvey.sha256,
     ...(parts.columns && { columns: parts.columns }),
+    ...(parts.draw && { draw: parts.draw }),
     description,
   };
 }
@@ -333,6 +335,7 @@ async function loadShapes({ seed = 0 }: DatasetOptions): Promise<Parts> {
     train: slice(examples, 0, SHAPES_TRAIN),
     test: slice(examples, SHAPES_TRAIN, examples.count),
     description: `sprites of ${SHAPES_SIZE} x ${SHAPES_SIZE}, generated from seed ${seed}`,
+    draw: drawShapes,
   };
 }
 

@@ -5,9 +5,10 @@ import { Graph } from '../onnx/graph.js';
 import type { Model } from '../vae/model.js';
 import { inputBatches } from './batches.js';
 
-/** Of some consecutive examples, both [n, Z]. */
+/** Of some consecutive examples, all [n, Z]. */
 export interface PosteriorBatch {
   readonly mean: Float32Array;
+  readonly logVariance: Float32Array;
   /** KL(q(z_i | x) ‖ p(z_i)) in nats. */
   readonly divergence: Float32Array;
 }
@@ -23,12 +24,17 @@ export async function* posteriors(
   const x = graph.input('x', 'float32', ['N', ...model.inputShape]);
   const posterior = model.encode(x, constantWeights(graph, weights));
   graph.output(posterior.mean, 'mean');
+  graph.output(posterior.logVariance, 'log_variance');
   graph.output(model.prior.divergence(posterior), 'divergence');
   const program = await engine.compile(graph);
   try {
     for await (const { x } of inputBatches(examples)) {
-      const { mean, divergence } = await program.run({ x });
-      yield { mean: mean.data as Float32Array, divergence: divergence.data as Float32Array };
+      const { mean, log_variance, divergence } = await program.run({ x });
+      yield {
+        mean: mean.data as Float32Array,
+        logVariance: log_variance.data as Float32Array,
+        divergence: divergence.data as Float32Array,
+      };
     }
   } finally {
     await program.release();

@@ -14,7 +14,8 @@ import {
 import { type Examples, slice } from '../data/dataset.js';
 import type { Engine, Program } from '../engines/engine.js';
 import { firstInputs, inputBatches, runOverExamples } from '../evaluation/batches.js';
-import { latentStructure } from '../evaluation/latent-structure.js';
+import { latentRecord } from '../evaluation/latent-record.js';
+import { describeLatent } from '../evaluation/latent-structure.js';
 import type { WeightValues } from '../nn/parameters.js';
 import { encodeModel } from '../onnx/encode.js';
 import { float32, type TensorData } from '../onnx/tensor.js';
@@ -95,7 +96,7 @@ export async function exportModel(
       await firstInputs(validation),
     );
 
-    const latent = await latentStructure(engine, model, weights, validation);
+    const latent = await describeLatent(engine, model, weights, validation);
     const files = new Map<string, Uint8Array>([
       [GRAPH_FILES.encoder, encoderBytes],
       [GRAPH_FILES.decoder, decoderBytes],
@@ -117,6 +118,7 @@ export async function exportModel(
         size: model.latentSize,
         active_units: latent.activeUnits,
         kl_per_dimension: [...latent.klPerDimension],
+        ...latentRecord(latent, 'validation'),
       },
       likelihood: { kind: model.likelihood.kind },
       prior: { kind: model.prior.kind },
