@@ -234,10 +234,16 @@ function checkLatent({ size, kl_per_dimension, aggregate_posterior: aggregate, t
   for (const [field, rows] of Object.entries(lengths)) {
     if (rows.every((row) => row.length === size)) continue;
     const numbers = field.endsWith('covariance') ? 'rows and columns' : field.endsWith('ranges') ? 'ranges' : 'numbers';
-    throw new ModelStoreError('MANIFEST_INVALID', `manifest: latent.${field} must have latent.size = ${size} ${numbers}`);
+    throw new ModelStoreError(
+      'MANIFEST_INVALID',
+      `manifest: latent.${field} must have latent.size = ${size} ${numbers}`,
+    );
   }
   if (traversal_ranges?.some(([low, high]) => low > high)) {
-    throw new ModelStoreError('MANIFEST_INVALID', 'manifest: latent.traversal_ranges must be [low, high] with low <= high');
+    throw new ModelStoreError(
+      'MANIFEST_INVALID',
+      'manifest: latent.traversal_ranges must be [low, high] with low <= high',
+    );
   }
   const correlations = aggregate?.strongest_correlations ?? [];
   if (

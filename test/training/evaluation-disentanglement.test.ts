@@ -112,7 +112,7 @@ describe('disentanglement, completeness and informativeness', () => {
       const { disentanglement, completeness, informativeness } = scores(code);
       expect(disentanglement).toBeGreaterThan(0.98);
       expect(completeness).toBeGreaterThan(0.98);
-      expect(informativeness).toBe(1);
+      expect(informativeness).toBeGreaterThan(0.98);
     }
   });
 
@@ -136,7 +136,10 @@ describe('disentanglement, completeness and informativeness', () => {
 
   test('of an importance matrix are one less the share of the greatest entropy', () => {
     const entropy = (...shares: number[]) => -shares.reduce((sum, share) => sum + share * Math.log(share), 0);
-    const { disentanglement, completeness } = importanceScores([Float64Array.of(0.5, 0.5, 0), Float64Array.of(0, 0, 1)]);
+    const { disentanglement, completeness } = importanceScores([
+      Float64Array.of(0.5, 0.5, 0),
+      Float64Array.of(0, 0, 1),
+    ]);
     // Each dimension is of use for one factor; one of two factors is spread over two of three dimensions.
     expect(disentanglement).toBeCloseTo(1, 12);
     expect(completeness).toBeCloseTo((1 - Math.log(2) / Math.log(3) + 1) / 2, 12);

@@ -70,9 +70,7 @@ export function evaluateCommand(): Command {
 
 async function run(directory: string, flags: EvaluateFlags): Promise<void> {
   if (flags.record && (flags.dataset !== undefined || flags.limit !== undefined)) {
-    throw new ConfigurationError(
-      '--record is for a whole part of the own data set: leave out --dataset and --limit',
-    );
+    throw new ConfigurationError('--record is for a whole part of the own data set: leave out --dataset and --limit');
   }
   const { manifest, configuration, model, weights } = await readTrainedModel(directory);
   const { input } = manifest;

@@ -11,9 +11,10 @@ const HEADINGS = ['dimension', 'KL in nats', 'sd of mean', 'range', 'correlates 
  */
 export function latentTable(
   { klPerDimension }: Pick<LatentDescription, 'klPerDimension'>,
-  { aggregate_posterior: aggregate, traversal_ranges: ranges }: Required<
-    Pick<Latent, 'aggregate_posterior' | 'traversal_ranges'>
-  >,
+  {
+    aggregate_posterior: aggregate,
+    traversal_ranges: ranges,
+  }: Required<Pick<Latent, 'aggregate_posterior' | 'traversal_ranges'>>,
 ): string[] {
   const byKl = Array.from(klPerDimension.keys()).sort((a, b) => klPerDimension[b] - klPerDimension[a]);
   const rows = byKl.slice(0, LARGEST_TABLE).map((dimension) => {

@@ -7,7 +7,7 @@ export const ROUNDS = 100;
 export const DEPTH = 3;
 const LEARNING_RATE = 0.1;
 /** Splits are looked for between this many quantiles of a dimension. */
-const BINS = 64;
+const BINS = 256;
 
 /** A classifier of embeddings, and how much each latent dimension counts in it. */
 export interface BoostedTrees {
