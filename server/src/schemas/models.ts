@@ -2,6 +2,7 @@ import {
   CalibrationSchema,
   ImageInputSchema,
   LatentSchema,
+  LatentSummarySchema,
   MetricSchema,
   PriorSchema,
   VectorInputSchema,
@@ -15,7 +16,7 @@ const summary = {
   description: Type.String(),
   family: Type.String(),
   input: Type.Union([ImageInputSchema, VectorInputSchema]),
-  latent: LatentSchema,
+  latent: LatentSummarySchema,
   metrics: Type.Record(Type.String(), MetricSchema),
 };
 
@@ -29,6 +30,7 @@ export const ModelList = Type.Object(
 export const ModelDetails = Type.Object(
   {
     ...summary,
+    latent: LatentSchema,
     versions: Type.Array(Type.String(), { description: 'Every loaded version of this model' }),
     likelihood: Type.Object({ kind: Type.String() }),
     prior: PriorSchema,

@@ -5,9 +5,10 @@ import { Graph } from '../onnx/graph.js';
 import { labelInput, type Model } from '../vae/model.js';
 import { inputBatches } from './batches.js';
 
-/** Of some consecutive examples, both [n, Z]. */
+/** Of some consecutive examples, all [n, Z]. */
 export interface PosteriorBatch {
   readonly mean: Float32Array;
+  readonly logVariance: Float32Array;
   /** KL of each latent dimension to the prior, in nats; see `Prior`. */
   readonly divergence: Float32Array;
 }
@@ -24,12 +25,17 @@ export async function* posteriors(
   const constants = constantWeights(graph, weights);
   const { posterior } = model.infer(x, constants, { label: labelInput(graph, model) });
   graph.output(posterior.mean, 'mean');
+  graph.output(posterior.logVariance, 'log_variance');
   graph.output(model.prior.divergencePerDimension(posterior, constants), 'divergence');
   const program = await engine.compile(graph);
   try {
     for await (const { feeds } of inputBatches(examples, model)) {
-      const { mean, divergence } = await program.run(feeds);
-      yield { mean: mean.data as Float32Array, divergence: divergence.data as Float32Array };
+      const { mean, log_variance, divergence } = await program.run(feeds);
+      yield {
+        mean: mean.data as Float32Array,
+        logVariance: log_variance.data as Float32Array,
+        divergence: divergence.data as Float32Array,
+      };
     }
   } finally {
     await program.release();

@@ -18,7 +18,8 @@ import {
 import { type Examples, slice } from '../data/dataset.js';
 import type { Engine, Program } from '../engines/engine.js';
 import { firstInputs, type InputFeeds, inputBatches, oneHotRows, runOverExamples } from '../evaluation/batches.js';
-import { latentStructure } from '../evaluation/latent-structure.js';
+import { latentRecord } from '../evaluation/latent-record.js';
+import { describeLatent } from '../evaluation/latent-structure.js';
 import { valuesOf, type WeightValues } from '../nn/parameters.js';
 import { encodeModel } from '../onnx/encode.js';
 import { float32, type TensorData } from '../onnx/tensor.js';
@@ -102,7 +103,7 @@ export async function exportModel(
       await firstInputs(validation, model),
     );
 
-    const latent = await latentStructure(engine, model, weights, validation);
+    const latent = await describeLatent(engine, model, weights, validation);
     const mixture = mixtureOf(model, weights);
     const prior: LatentPrior = { latentSize: model.latentSize, ...(mixture && { mixture }) };
     const files = new Map<string, Uint8Array>([
@@ -130,6 +131,7 @@ export async function exportModel(
         size: model.latentSize,
         active_units: latent.activeUnits,
         kl_per_dimension: [...latent.klPerDimension],
+        ...latentRecord(latent, 'validation'),
       },
       ...conditionOf(model, request.train),
       likelihood: { kind: model.likelihood.kind },
