@@ -2,6 +2,7 @@ import { Command, Option } from 'commander';
 import { loadDataset } from '../data/datasets.js';
 import { createEngine } from '../engines/create-engine.js';
 import { TfjsEngine } from '../engines/tfjs.js';
+import { duration } from '../pictures/numbers.js';
 import { CHECKPOINT_SECONDS, train } from '../train.js';
 import { loadPreset, override } from '../vae/configuration.js';
 import {
@@ -16,7 +17,7 @@ import {
   seedOption,
   withEngineOptions,
 } from './options.js';
-import { duration, phasedProgress, progressDisplay } from './progress.js';
+import { phasedProgress, progressDisplay } from './progress.js';
 
 interface TrainFlags extends EngineFlags {
   readonly preset: string;

@@ -5,7 +5,7 @@ import type { Model } from '../vae/model.js';
 import { posteriors } from './posteriors.js';
 
 /** A dimension is active where the variance of its posterior mean over the data is above this (Burda et al., 2016). */
-const ACTIVE_VARIANCE = 0.01;
+export const ACTIVE_VARIANCE = 0.01;
 
 export interface LatentStructure {
   readonly activeUnits: number;

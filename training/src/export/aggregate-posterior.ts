@@ -44,6 +44,12 @@ export class AggregatePosteriorEstimator {
   }
 
   estimate(): AggregatePosterior {
+    const { mean, covariance } = this.moments();
+    return { mean, whitening: Float64Array.from(whiteningOf(covariance).to1DArray()) };
+  }
+
+  /** Mean [Z] and covariance [Z, Z] of q(z). */
+  moments(): { mean: Float64Array; covariance: Matrix } {
     const size = this.#size;
     const count = this.#count;
     const mean = this.#sum.map((sum) => sum / count);
@@ -56,7 +62,7 @@ export class AggregatePosteriorEstimator {
         covariance.set(j, i, value);
       }
     }
-    return { mean, whitening: Float64Array.from(whiteningOf(covariance).to1DArray()) };
+    return { mean, covariance };
   }
 }
 

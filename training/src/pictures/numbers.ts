@@ -1,0 +1,24 @@
+// Numbers as people read them.
+
+/** Training runs in float32: what isn't finite there isn't a value. */
+export function isDrawable(value: number): boolean {
+  return Number.isFinite(Math.fround(value));
+}
+
+/** About four significant digits, with a real minus sign. */
+export function significant(value: number): string {
+  if (!isDrawable(value)) return 'not finite';
+  const size = Math.abs(value);
+  const exponential = size >= 1e6 || (size < 1e-3 && size > 0);
+  const text = exponential ? value.toExponential(2) : size >= 1e4 ? value.toFixed(0) : value.toPrecision(4);
+  return text.replaceAll('-', '−');
+}
+
+/** Seconds as people say them: 45 s, 3 min 20 s, 2 h 5 min. */
+export function duration(seconds: number): string {
+  if (!Number.isFinite(seconds)) return '…';
+  const s = Math.max(0, Math.round(seconds));
+  if (s < 60) return `${s} s`;
+  if (s < 3600) return `${Math.floor(s / 60)} min ${s % 60} s`;
+  return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
+}
