@@ -1,6 +1,6 @@
 // What the page does beyond showing itself: the map answers to the pointer and to the arrow keys, its legend picks a class
 // out, and the command can be copied. Without this script all pictures are there all the same.
-'use strict';
+
 (() => {
   document.documentElement.classList.add('with-script');
 
@@ -14,7 +14,7 @@
       await navigator.clipboard.writeText(command.textContent);
       button.textContent = 'Copied';
     });
-    command.after(button);
+    command.parentElement.append(button);
   }
 
   const map = document.getElementById('latent-map');

@@ -22,7 +22,9 @@ export function reportCommand(): Command {
     .option('--dataset <name>', 'data set instead of the one that the model was trained on')
     .option('--out <file>', 'the page; default: NAME-VERSION-report.html in the current directory')
     .addOption(
-      new Option('--limit <n>', 'look at the first n test examples').argParser(integer(1, 2 ** 31 - 1)).default(DEFAULT_LIMIT),
+      new Option('--limit <n>', 'look at the first n test examples')
+        .argParser(integer(1, 2 ** 31 - 1))
+        .default(DEFAULT_LIMIT),
     )
     .addOption(jsonOption())
     .action(run);

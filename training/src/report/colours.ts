@@ -21,17 +21,7 @@ const CLASSES: readonly Colour[] = [
 ];
 
 /** Viridis at nine steps; equal steps look equal, to colour-blind readers too. */
-const VIRIDIS = [
-  '#440154',
-  '#472d7b',
-  '#3b528b',
-  '#2c728e',
-  '#21918c',
-  '#28ae80',
-  '#5ec962',
-  '#addc30',
-  '#fde725',
-];
+const VIRIDIS = ['#440154', '#472d7b', '#3b528b', '#2c728e', '#21918c', '#28ae80', '#5ec962', '#addc30', '#fde725'];
 const viridis = scaleLinear<string>()
   .domain(VIRIDIS.map((_, i) => i / (VIRIDIS.length - 1)))
   .range(VIRIDIS);

@@ -29,7 +29,11 @@ export class ImageForm {
     const [channels, height, width] = input.shape;
     this.#input = input;
     this.#factor = Math.ceil(Math.max(height, width) / largestSide);
-    this.shape = [channels, Math.max(1, Math.floor(height / this.#factor)), Math.max(1, Math.floor(width / this.#factor))];
+    this.shape = [
+      channels,
+      Math.max(1, Math.floor(height / this.#factor)),
+      Math.max(1, Math.floor(width / this.#factor)),
+    ];
   }
 
   /** Means over squares of `factor` pixels a side; edges that fill none are left out. */
@@ -58,12 +62,20 @@ export class ImageForm {
 
   /** Images in rows of `columns`, with a gap that shows what is behind the page's images. */
   async picture(items: readonly Float32Array[], columns = items.length): Promise<InlineImage> {
-    return inlineImage(imageGrid(items.map((item) => this.shown(item)), { shape: this.shape, columns }));
+    return inlineImage(
+      imageGrid(
+        items.map((item) => this.shown(item)),
+        { shape: this.shape, columns },
+      ),
+    );
   }
 
   /** Many small images without gaps, in the best quality that keeps the page small. */
   async sheet(items: readonly Float32Array[], columns: number): Promise<InlineImage> {
-    const grid = imageGrid(items.map((item) => this.shown(item)), { shape: this.shape, columns });
+    const grid = imageGrid(
+      items.map((item) => this.shown(item)),
+      { shape: this.shape, columns },
+    );
     let bytes = await encodeWebp(grid, 80);
     for (const quality of [60, 40, 20]) {
       if (bytes.length <= SHEET_BYTES) break;

@@ -49,7 +49,9 @@ export async function observe(
     examples,
     means,
     scores,
-    pValues: Float64Array.from(scores, (score) => (Number.isNaN(score) ? Number.NaN : conformalPValue(calibrationScores, score))),
+    pValues: Float64Array.from(scores, (score) =>
+      Number.isNaN(score) ? Number.NaN : conformalPValue(calibrationScores, score),
+    ),
     aggregate: estimator.moments(),
     active: Array.from({ length: size }, (_, i) => populationVariance(column(means, size, i)) > ACTIVE_VARIANCE),
   };

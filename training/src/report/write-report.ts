@@ -160,9 +160,9 @@ async function makePage(
       ? tableSamples(model, observed, training.seed)
       : imageSamples(model, form, training.seed)),
     map.section,
-    await traversalSection(model, dimensions, observed, form),
     klSection(dimensions),
     aggregateSection(dimensions, observed?.aggregate),
+    await traversalSection(model, dimensions, observed, form),
     sparsitySection(weights),
     await anomalySection(model, calibrationScores, observed, form),
     recordSection(manifest, trainingCommand(manifest, available)),

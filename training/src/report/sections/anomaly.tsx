@@ -1,10 +1,10 @@
 import type { Calibration } from '@elbo/models';
 import type { VNode } from 'preact';
+import { float32 } from '../../onnx/tensor.js';
 import { significant } from '../../pictures/numbers.js';
 import type { ImageForm } from '../images.js';
 import { type Observations, readItems } from '../observations.js';
 import type { ServedModel } from '../served-model.js';
-import { float32 } from '../../onnx/tensor.js';
 import { Histogram, shares } from './histogram.js';
 import { labelled, Picture, tileWidth } from './pictures.js';
 import type { Section } from './section.js';
@@ -49,7 +49,7 @@ function Scores(properties: {
   // A few scores far out, or those of other data, would leave the rest a narrow place.
   const sorted = observed?.scores.slice().sort() ?? scores;
   const usual = sorted[Math.floor(0.99 * (sorted.length - 1))];
-  const range: [number, number] = [least, Math.max(1.25 * last, Math.min(usual, 4 * last), least + 1e-6)];
+  const range: [number, number] = [least, Math.max(1.35 * last, Math.min(usual, 4 * last), least + 1e-6)];
   const beyond = (values: Float32Array) => values.reduce((count, score) => count + (score > range[1] ? 1 : 0), 0);
   const outside = beyond(scores) + (observed === undefined ? 0 : beyond(observed.scores));
   const flagged = observed?.pValues.reduce(
@@ -60,9 +60,10 @@ function Scores(properties: {
     <>
       <p>
         Filled: {whole(scores.length)} held-out scores ({calibration.dataset}), which the p-values are read from.
-        {observed !== undefined && ` Line: ${whole(observed.scores.length)} test examples of ${observed.dataset.name}.`} A
-        score beyond a threshold is called anomalous at its false-positive rate.
-        {outside > 0 && ` ${whole(outside)} scores lie to the right of the picture.`}
+        {observed !== undefined && ` Line: ${whole(observed.scores.length)} test examples of ${observed.dataset.name}.`}{' '}
+        A score beyond a threshold is called anomalous at its false-positive rate.
+        {outside > 0 &&
+          ` ${outside === 1 ? 'One score lies' : `${whole(outside)} scores lie`} to the right of the picture.`}
       </p>
       <Histogram
         label={`Distribution of the anomaly score; thresholds at ${thresholds.map(({ threshold }) => significant(threshold)).join(', ')}`}
@@ -71,13 +72,14 @@ function Scores(properties: {
         {...(observed !== undefined && { outlined: shares(observed.scores, range, BINS) })}
         marks={thresholds.map(({ threshold, false_positive_rate: rate }) => ({
           at: threshold,
-          text: `${Number((100 * rate).toPrecision(3))} %: ${significant(threshold)}`,
+          text: `${Number((100 * rate).toPrecision(3))}\u00a0%: ${significant(threshold)}`,
         }))}
       />
       {observed !== undefined && flagged !== undefined && (
         <p>
-          Of the test examples, {((100 * flagged) / observed.scores.length).toFixed(2)} % are called anomalous at the default
-          false-positive rate of {Number((100 * calibration.default_false_positive_rate).toPrecision(3))} %.
+          Of the test examples, {((100 * flagged) / observed.scores.length).toFixed(2)}&nbsp;% are called anomalous at
+          the default false-positive rate of {Number((100 * calibration.default_false_positive_rate).toPrecision(3))}
+          &nbsp;%.
         </p>
       )}
     </>
@@ -164,7 +166,10 @@ async function rowsOf(model: ServedModel, observed: Observations, indices: reado
                 <td class="number">{pText(pValues[example])}</td>
                 <td>
                   {worst
-                    .map((j) => `${columnName(dataset.columns, j)} ${significant(items[i][j])} (${significant(expected[i][j])})`)
+                    .map(
+                      (j) =>
+                        `${columnName(dataset.columns, j)} ${significant(items[i][j])} (${significant(expected[i][j])})`,
+                    )
                     .join(', ')}
                 </td>
               </tr>
@@ -177,5 +182,6 @@ async function rowsOf(model: ServedModel, observed: Observations, indices: reado
 }
 
 export function pText(p: number): string {
-  return p < 0.001 ? p.toExponential(1).replace('-', '−') : p.toFixed(3);
+  if (p < 1e-4) return p.toExponential(1).replace('-', '−');
+  return p.toFixed(p < 0.01 ? 4 : 3);
 }

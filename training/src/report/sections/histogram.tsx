@@ -1,11 +1,10 @@
 import { scaleLinear } from 'd3-scale';
-import { area, curveStep, line } from 'd3-shape';
 import type { VNode } from 'preact';
 
 const WIDTH = 640;
 const PLOT = { left: 8, right: 632, bottom: 210 } as const;
 const HEIGHT = 250;
-const LINE_HEIGHT = 22;
+const LINE_HEIGHT = 24;
 
 export interface Mark {
   readonly at: number;
@@ -39,14 +38,14 @@ export function Histogram(properties: {
   const x = scaleLinear(range, [PLOT.left, PLOT.right]);
   const y = scaleLinear([0, Math.max(...filled, ...(outlined ?? []), 1e-9)], [PLOT.bottom, top]);
   const width = (range[1] - range[0]) / filled.length;
-  const middle = (_: number, i: number) => x(range[0] + (i + 0.5) * width);
-  // The step curve ends in the middle of the outer bins: half a bin more on both sides draws them whole.
-  const shape = area<number>().x(middle).y0(PLOT.bottom).y1((share) => y(share)).curve(curveStep).digits(1);
-  const outline = line<number>().x(middle).y((share) => y(share)).curve(curveStep).digits(1);
+  const steps = (heights: readonly number[]) =>
+    heights.map((share, i) => `V${y(share).toFixed(1)}H${x(range[0] + (i + 1) * width).toFixed(1)}`).join('');
   return (
     <svg class="chart" viewBox={`0 0 ${WIDTH} ${HEIGHT}`} role="img" aria-label={label}>
-      <path class="filled" d={shape(filled as number[]) ?? ''} />
-      {outlined !== undefined && <path class="outlined" d={outline(outlined as number[]) ?? ''} />}
+      <path class="filled" d={`M${PLOT.left},${PLOT.bottom}${steps(filled)}V${PLOT.bottom}z`} />
+      {outlined !== undefined && (
+        <path class="outlined" d={`M${PLOT.left},${PLOT.bottom}${steps(outlined)}V${PLOT.bottom}`} />
+      )}
       <path class="axis" d={`M${PLOT.left},${PLOT.bottom}H${PLOT.right}`} />
       {x.ticks(6).map((tick) => (
         <text key={tick} class="tick" x={x(tick).toFixed(1)} y={PLOT.bottom + 26}>
@@ -58,12 +57,8 @@ export function Histogram(properties: {
         .map(({ at, text }, i) => (
           <g key={text}>
             <path class="mark" d={`M${x(at).toFixed(1)},${8 + LINE_HEIGHT * i}V${PLOT.bottom}`} />
-            <text
-              class="mark-text"
-              x={(x(at) + (x(at) > WIDTH / 2 ? -6 : 6)).toFixed(1)}
-              y={LINE_HEIGHT * (i + 1)}
-              text-anchor={x(at) > WIDTH / 2 ? 'end' : 'start'}
-            >
+            {/* The next line begins below, so that it does not cross these words. */}
+            <text class="mark-text" x={(x(at) + 6).toFixed(1)} y={LINE_HEIGHT * (i + 1)}>
               {text}
             </text>
           </g>

@@ -1,11 +1,11 @@
 import type { VNode } from 'preact';
 import { median } from 'simple-statistics';
-import { classColours, type Colour, css, orderedColours } from '../colours.js';
-import { type ImageForm, type InlineImage } from '../images.js';
+import { type Colour, classColours, css, orderedColours } from '../colours.js';
+import type { ImageForm, InlineImage } from '../images.js';
 import { type Observations, readItems } from '../observations.js';
 import { principalComponents } from '../principal-components.js';
-import { Choice, MOST_PANELS, NeedsData, type Section } from './section.js';
 import { pText } from './anomaly.js';
+import { Choice, MOST_PANELS, NeedsData, type Section } from './section.js';
 import { whole } from './summary.js';
 
 /** Test examples on the map at the most. */
@@ -60,7 +60,13 @@ export async function latentMap(
   const sheet =
     form === undefined
       ? undefined
-      : await form.sheet(await readItems(observed.examples, Array.from({ length: count }, (_, i) => i)), columns);
+      : await form.sheet(
+          await readItems(
+            observed.examples,
+            Array.from({ length: count }, (_, i) => i),
+          ),
+          columns,
+        );
   return {
     section: {
       ...head,
@@ -85,12 +91,15 @@ export async function latentMap(
 function project(means: Float32Array, size: number): { points: Float64Array; axes: string } {
   if (size === 1) {
     // One dimension has no plane: the examples' order spreads it, which says nothing, but keeps points apart.
-    const points = Float64Array.from({ length: 2 * means.length }, (_, i) => (i % 2 === 0 ? means[i / 2] : ((i >> 1) % 97) / 97));
+    const points = Float64Array.from({ length: 2 * means.length }, (_, i) =>
+      i % 2 === 0 ? means[i / 2] : ((i >> 1) % 97) / 97,
+    );
     return { points, axes: 'To the right the one latent dimension; the height has no meaning.' };
   }
-  if (size === 2) return { points: Float64Array.from(means), axes: 'To the right z0, upwards z1: the whole latent space.' };
+  if (size === 2)
+    return { points: Float64Array.from(means), axes: 'To the right z0, upwards z1: the whole latent space.' };
   const { points, shares } = principalComponents(means, size);
-  const [first, second] = shares.map((share) => `${(100 * share).toFixed(1)} %`);
+  const [first, second] = shares.map((share) => `${(100 * share).toFixed(1)}\u00a0%`);
   return {
     points,
     axes: `To the right their first principal component (${first} of the variance), upwards the second (${second}).`,
@@ -145,7 +154,12 @@ function coloursOf({ examples: { labels, factors }, pValues }: Observations, cou
     name: 'p-value of the anomaly score',
     levels: P_LEVELS.map((limit) => `up to ${limit}`),
     colours: [...orderedColours(P_LEVELS.length)].reverse(),
-    values: indices.map((i) => Math.max(0, P_LEVELS.findIndex((limit) => pValues[i] <= limit))),
+    values: indices.map((i) =>
+      Math.max(
+        0,
+        P_LEVELS.findIndex((limit) => pValues[i] <= limit),
+      ),
+    ),
     isNamed: false,
   });
   return colourings;
@@ -158,7 +172,7 @@ function describe({ examples: { labels, factors }, pValues }: Observations, i: n
         ? []
         : [`class ${labels[i]}`]
       : factors.names.map((name, factor) => `${name} ${factors.values[i * factors.names.length + factor]}`);
-  return [...parts, `p ${pText(pValues[i])}`].join(' · ');
+  return [...parts, `p\u00a0${pText(pValues[i])}`].join(' · ');
 }
 
 function MapPicture(properties: {
@@ -173,7 +187,11 @@ function MapPicture(properties: {
     <div class="switch map" id="latent-map">
       {colourings.length > 1 && <Choice name="colour" legend="Colour by" options={names} />}
       <div class="plane">
-        <svg viewBox={`0 0 ${WIDTH} ${HEIGHT}`} role="img" aria-label={`Map of ${whole(places.length / 2)} points, coloured by ${names[0]}`}>
+        <svg
+          viewBox={`0 0 ${WIDTH} ${HEIGHT}`}
+          role="img"
+          aria-label={`Map of ${whole(places.length / 2)} points, coloured by ${names[0]}`}
+        >
           {colourings.map(({ name, colours, values, isNamed, levels }, panel) => (
             <g key={name} data-panel={panel}>
               {colours.map((colour, level) => (
@@ -185,7 +203,8 @@ function MapPicture(properties: {
                   d={dots(places, values, level)}
                 />
               ))}
-              {isNamed && levels.map((text, level) => <Name key={text} text={text} place={middle(places, values, level)} />)}
+              {isNamed &&
+                levels.map((text, level) => <Name key={text} text={text} place={middle(places, values, level)} />)}
             </g>
           ))}
           <circle class="chosen" r="9" cx="-99" cy="-99" />

@@ -10,6 +10,8 @@ const MOST_BARS = 96;
 const MOST_CELLS = 48;
 /** Steps of strength that the heat map tells apart. */
 const STRENGTHS = 12;
+/** Cells that the names of the rows take. */
+const NAME_WIDTH = 2.2;
 
 /** How much each latent dimension tells, the most first. */
 export function klSection(dimensions: readonly Dimension[]): Section {
@@ -23,9 +25,9 @@ export function klSection(dimensions: readonly Dimension[]): Section {
     body: (
       <>
         <p>
-          Mean KL divergence of the posterior from the prior, in nats, over the validation part: {significant(total)} nats
-          in {dimensions.length} dimensions, {active} of them active. Inactive ones are hollow: the variance of their
-          posterior mean is at most 0.01.
+          Mean KL divergence of the posterior from the prior, in nats, over the validation part: {significant(total)}{' '}
+          nats in {dimensions.length} dimensions, {active} of them active. Inactive ones are hollow: the variance of
+          their posterior mean is at most 0.01.
           {shown.length < dimensions.length && ` The first ${shown.length} are shown.`}
         </p>
         <ol class="bars">
@@ -55,7 +57,12 @@ export function aggregateSection(
   return {
     id: 'aggregate',
     title: 'Aggregate posterior',
-    body: aggregate === undefined ? <NeedsData /> : <Correlations dimensions={dimensions} covariance={aggregate.covariance} />,
+    body:
+      aggregate === undefined ? (
+        <NeedsData />
+      ) : (
+        <Correlations dimensions={dimensions} covariance={aggregate.covariance} />
+      ),
   };
 }
 
@@ -91,8 +98,18 @@ function Correlations({ dimensions, covariance }: { dimensions: readonly Dimensi
   return (
     <div class="beside">
       <figure>
-        <svg class="heat" viewBox={`-0.1 -0.1 ${size + 0.2} ${size + 0.2}`} role="img" aria-label={label}>
+        <svg
+          class="heat"
+          viewBox={`-${NAME_WIDTH} -0.1 ${size + NAME_WIDTH + 0.1} ${size + 0.2}`}
+          role="img"
+          aria-label={label}
+        >
           <rect class="frame" width={size} height={size} />
+          {shown.map(({ index }, row) => (
+            <text key={index} x="-0.3" y={row + 0.75}>
+              z{index}
+            </text>
+          ))}
           {[...cells].map(([key, d]) => {
             const [sign, strength] = key.split(' ');
             return <path key={key} class={sign} fill-opacity={(Number(strength) / STRENGTHS).toFixed(2)} d={d} />;
@@ -107,8 +124,8 @@ function Correlations({ dimensions, covariance }: { dimensions: readonly Dimensi
       </figure>
       <div>
         <p>
-          q(z) is the mixture of the posteriors of all test examples. Where a model fits its prior N(0, I), its variances
-          are near 1 and its correlations near 0.
+          q(z) is the mixture of the posteriors of all test examples. Where a model fits its prior N(0, I), its
+          variances are near 1 and its correlations near 0.
         </p>
         <dl class="facts">
           <div>

@@ -36,7 +36,10 @@ export async function imageReconstructions(
   form: ImageForm,
 ): Promise<Section> {
   const count = Math.min(RECONSTRUCTIONS, examples.count);
-  const originals = await readItems(examples, Array.from({ length: count }, (_, i) => i));
+  const originals = await readItems(
+    examples,
+    Array.from({ length: count }, (_, i) => i),
+  );
   const decoded = await model.decode(means.slice(0, count * model.manifest.latent.size));
   const pairs = await Promise.all(originals.map((original, i) => form.picture([original, decoded[i]], 1)));
   return {
@@ -45,13 +48,16 @@ export async function imageReconstructions(
     body: (
       <>
         <p>
-          The first {count} of {whole(dataset.test.count)} test examples of {dataset.name}, which the model was not trained
-          on; below each the expected image at its posterior mean.
+          The first {count} of {whole(dataset.test.count)} test examples of {dataset.name}, which the model was not
+          trained on; below each the expected image at its posterior mean.
         </p>
         <ul class="tiled" style={{ '--tile': `${tileWidth(form)}px` }}>
           {pairs.map((image, i) => (
             <li key={image.url}>
-              <Picture image={image} alt={`Test example ${i}${labelled(examples.labels?.[i])}, and its reconstruction`} />
+              <Picture
+                image={image}
+                alt={`Test example ${i}${labelled(examples.labels?.[i])}, and its reconstruction`}
+              />
             </li>
           ))}
         </ul>
@@ -75,7 +81,9 @@ export async function imageSamples(model: ServedModel, form: ImageForm, seed: nu
         <>
           <p>
             The expected images at {SAMPLES} draws from the prior with seed {seed}; the service gives the same:{' '}
-            <code>POST /sample?count={SAMPLES}&seed={seed}</code>
+            <code>
+              POST /sample?count={SAMPLES}&seed={seed}
+            </code>
           </p>
           <div
             class="tiled"

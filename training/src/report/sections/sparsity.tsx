@@ -20,7 +20,7 @@ export function sparsitySection({ layers }: Weights): Section {
           10<sup>−2</sup>.
         </p>
         <div class="scroll">
-          <table>
+          <table class="stacked">
             <thead>
               <tr>
                 <th scope="col">layer</th>
@@ -39,8 +39,12 @@ export function sparsitySection({ layers }: Weights): Section {
                 <tr key={layer.name}>
                   <th scope="row">{layer.name}</th>
                   <td class="nowrap">{layer.shape.join(' × ')}</td>
-                  <td class="number">{whole(layer.count)}</td>
-                  <td class="number">{percent(layer.zeros, layer.count)}</td>
+                  <td class="number" data-unit="weights">
+                    {whole(layer.count)}
+                  </td>
+                  <td class="number" data-unit="zeros">
+                    {percent(layer.zeros, layer.count)}
+                  </td>
                   <td>
                     <Magnitudes layer={layer} />
                   </td>
@@ -83,6 +87,6 @@ function Magnitudes({ layer: { magnitudes, name } }: { layer: LayerWeights }): V
 /** A share that is not 0 or 1 is not shown as such. */
 function percent(part: number, whole: number): string {
   const share = (100 * part) / Math.max(1, whole);
-  if (part === 0 || part === whole) return `${share} %`;
-  return `${Math.min(99.99, Math.max(0.01, share)).toFixed(share > 99 || share < 1 ? 2 : 1)} %`;
+  if (part === 0 || part === whole) return `${share}\u00a0%`;
+  return `${Math.min(99.99, Math.max(0.01, share)).toFixed(share > 99 || share < 1 ? 2 : 1)}\u00a0%`;
 }

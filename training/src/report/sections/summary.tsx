@@ -11,7 +11,7 @@ export function Summary({ manifest, parameters }: { manifest: Manifest; paramete
     const metric = Object.hasOwn(metrics, name) ? metrics[name] : undefined;
     return metric === undefined
       ? []
-      : [{ value: significant(metric.value), text: `${metric.unit ?? ''} ${readable(name)}` }];
+      : [{ value: significant(metric.value), text: [readable(name), metric.unit].filter(Boolean).join(', ') }];
   });
   const tiles = [
     ...highlights,
@@ -23,11 +23,25 @@ export function Summary({ manifest, parameters }: { manifest: Manifest; paramete
     ['Family', manifest.family],
     ['Likelihood', manifest.likelihood.kind],
     ['Prior', manifest.prior.kind],
-    ['Input', `${input.kind}, ${input.shape.join(' × ')}, values from ${number(input.value_range[0])} to ${number(input.value_range[1])}`],
+    [
+      'Input',
+      `${input.kind}, ${input.shape.join(' × ')}, values from ${number(input.value_range[0])} to ${number(input.value_range[1])}`,
+    ],
     ['Latent space', `${latent.size} dimensions, ${latent.active_units} of them active`],
-    ['Trained on', `${training.dataset.name}: ${whole(training.dataset.train_examples)} examples, ${whole(training.dataset.validation_examples)} more to validate`],
-    ['Training', `${whole(training.epochs)} epochs, ${whole(training.steps)} steps${training.skipped_steps ? ` (${whole(training.skipped_steps)} skipped)` : ''} in ${duration(training.seconds)}, seed ${training.seed}`],
-    ['Engine', [training.engine, training.device, `${training.threads} ${training.threads === 1 ? 'thread' : 'threads'}`].filter((part) => part !== undefined).join(', ')],
+    [
+      'Trained on',
+      `${training.dataset.name}: ${whole(training.dataset.train_examples)} examples, ${whole(training.dataset.validation_examples)} more to validate`,
+    ],
+    [
+      'Training',
+      `${whole(training.epochs)} epochs, ${whole(training.steps)} steps${training.skipped_steps ? ` (${whole(training.skipped_steps)} skipped)` : ''} in ${duration(training.seconds)}, seed ${training.seed}`,
+    ],
+    [
+      'Engine',
+      [training.engine, training.device, `${training.threads} ${training.threads === 1 ? 'thread' : 'threads'}`]
+        .filter((part) => part !== undefined)
+        .join(', '),
+    ],
     ['Started', training.started_at],
   ];
   return (
@@ -61,7 +75,7 @@ export function metricsSection({ metrics }: Manifest): Section {
         <p class="absent">The manifest records none.</p>
       ) : (
         <div class="scroll">
-          <table>
+          <table class="stacked">
             <thead>
               <tr>
                 <th scope="col">metric</th>
@@ -79,9 +93,11 @@ export function metricsSection({ metrics }: Manifest): Section {
               {rows.map(([name, { value, unit, examples, protocol }]) => (
                 <tr key={name}>
                   <th scope="row">{readable(name)}</th>
-                  <td class="number">{significant(value)}</td>
-                  <td>{unit}</td>
-                  <td class="number">{whole(examples)}</td>
+                  <td class="number">{Number.isInteger(value) ? whole(value) : significant(value)}</td>
+                  <td class="nowrap">{unit}</td>
+                  <td class="number" data-unit="examples">
+                    {whole(examples)}
+                  </td>
                   <td>{protocol}</td>
                 </tr>
               ))}
@@ -105,9 +121,11 @@ export function recordSection(manifest: Manifest, command: string | undefined): 
         ) : (
           <>
             <p>The same data, seed, engine and number of threads give the same weights:</p>
-            <pre class="command">
-              <code>{command}</code>
-            </pre>
+            <div class="copyable">
+              <pre class="command">
+                <code>{command}</code>
+              </pre>
+            </div>
           </>
         )}
         <p>
@@ -120,7 +138,7 @@ export function recordSection(manifest: Manifest, command: string | undefined): 
           </pre>
         </details>
         <div class="scroll">
-          <table>
+          <table class="stacked">
             <thead>
               <tr>
                 <th scope="col">file</th>

@@ -1,11 +1,11 @@
-import { extent, quantileSorted, standardDeviation } from 'simple-statistics';
 import type { VNode } from 'preact';
+import { extent, quantileSorted, standardDeviation } from 'simple-statistics';
 import { significant } from '../../pictures/numbers.js';
 import { type Observations, readItems } from '../observations.js';
 import type { ServedModel } from '../served-model.js';
 import { Histogram, shares } from './histogram.js';
-import { NeedsData, type Section } from './section.js';
 import { UnknownPrior } from './pictures.js';
+import { NeedsData, type Section } from './section.js';
 import { whole } from './summary.js';
 
 // Rows of numbers: what images are shown as pictures for, these show as plots of each column.
@@ -25,7 +25,10 @@ export function columnName(columns: readonly string[] | undefined, index: number
 export async function tableReconstructions(model: ServedModel, observed: Observations): Promise<Section> {
   const { examples, means, dataset } = observed;
   const count = Math.min(POINTS, examples.count);
-  const rows = await readItems(examples, Array.from({ length: count }, (_, i) => i));
+  const rows = await readItems(
+    examples,
+    Array.from({ length: count }, (_, i) => i),
+  );
   const expected = await model.decode(means.slice(0, count * model.manifest.latent.size));
   const features = model.manifest.input.shape[0];
   return {
@@ -34,9 +37,9 @@ export async function tableReconstructions(model: ServedModel, observed: Observa
     body: (
       <>
         <p>
-          Expected values at the posterior mean (upwards) against observed ones (to the right) of the first {whole(count)} of{' '}
-          {whole(dataset.test.count)} test examples of {dataset.name}. On the line both agree; R² is the share of the variance
-          that the model explains.
+          Expected values at the posterior mean (upwards) against observed ones (to the right) of the first{' '}
+          {whole(count)} of {whole(dataset.test.count)} test examples of {dataset.name}. On the line both agree; R² is
+          the share of the variance that the model explains.
           {features > MOST_COLUMNS && ` The first ${MOST_COLUMNS} of ${whole(features)} columns are shown.`}
         </p>
         <ul class="plots">
@@ -57,7 +60,8 @@ export async function tableReconstructions(model: ServedModel, observed: Observa
 
 function Scatter({ name, observed, expected }: { name: string; observed: number[]; expected: number[] }): VNode {
   const [low, high] = extent(observed);
-  const place = (value: number) => (high > low ? Math.round(((value - low) / (high - low)) * PLOT * 10) / 10 : PLOT / 2);
+  const place = (value: number) =>
+    high > low ? Math.round(((value - low) / (high - low)) * PLOT * 10) / 10 : PLOT / 2;
   // What the model expects far outside of what was observed lies on the edge.
   const points = observed.map((value, i) => {
     const upwards = Math.min(PLOT + 4, Math.max(-4, place(expected[i])));
@@ -108,7 +112,12 @@ export async function tableSamples(
   const plots = Array.from({ length: Math.min(MOST_COLUMNS, features) }, (_, j) => {
     const drawn = samples.map((row) => row[j]);
     const seen = rows?.map((row) => row[j]);
-    return { name: columnName(observed?.dataset.columns, j), drawn, seen, range: usualRange([...drawn, ...(seen ?? [])]) };
+    return {
+      name: columnName(observed?.dataset.columns, j),
+      drawn,
+      seen,
+      range: usualRange([...drawn, ...(seen ?? [])]),
+    };
   });
   return {
     id: 'samples',
@@ -199,4 +208,3 @@ export function scales(rows: readonly Float32Array[]): number[] {
     return deviation > 0 ? deviation : 1;
   });
 }
-

@@ -1,5 +1,5 @@
-import { quantileSorted } from 'simple-statistics';
 import type { VNode } from 'preact';
+import { quantileSorted } from 'simple-statistics';
 import { significant } from '../../pictures/numbers.js';
 import type { Dimension } from '../dimensions.js';
 import type { ImageForm, InlineImage } from '../images.js';
@@ -46,7 +46,7 @@ export async function traversalSection(
   const range =
     observed === undefined
       ? `from −${REACH} to ${REACH}, since no data are at hand`
-      : 'from the 1 % to the 99 % quantile of its posterior means on the test examples';
+      : 'from the 1\u00a0% to the 99\u00a0% quantile of its posterior means on the test examples';
   return {
     id: 'traversals',
     title: 'Traversals',
@@ -144,14 +144,20 @@ async function tableOf(model: ServedModel, walks: readonly Walk[], observed: Obs
   const drawn = model.drawFromPrior(SCALE_SAMPLES, 0);
   const rows =
     observed !== undefined
-      ? await readItems(observed.examples, Array.from({ length: Math.min(SCALE_SAMPLES, observed.examples.count) }, (_, i) => i))
+      ? await readItems(
+          observed.examples,
+          Array.from({ length: Math.min(SCALE_SAMPLES, observed.examples.count) }, (_, i) => i),
+        )
       : drawn === undefined
         ? []
         : await model.decode(drawn);
   const units = scales(rows);
   const changes = effects.map((effect) => Array.from(effect, (change, j) => change / (units[j] ?? 1)));
   // The columns that move most, in the order of the table.
-  const strongest = Array.from(effects[0], (_, j) => ({ j, reach: Math.max(...changes.map((row) => Math.abs(row[j]))) }))
+  const strongest = Array.from(effects[0], (_, j) => ({
+    j,
+    reach: Math.max(...changes.map((row) => Math.abs(row[j]))),
+  }))
     .sort((a, b) => b.reach - a.reach)
     .slice(0, MOST_COLUMNS)
     .map(({ j }) => j)
@@ -164,7 +170,10 @@ async function tableOf(model: ServedModel, walks: readonly Walk[], observed: Obs
         {strongest.length < effects[0].length && `; the ${strongest.length} columns that move most`}.
       </p>
       {tableTraversals(
-        walks.map(({ dimension: { index } }, i) => ({ name: `z${index}`, changes: strongest.map((j) => changes[i][j]) })),
+        walks.map(({ dimension: { index } }, i) => ({
+          name: `z${index}`,
+          changes: strongest.map((j) => changes[i][j]),
+        })),
         strongest.map((j) => columnName(observed?.dataset.columns, j)),
       )}
     </>
