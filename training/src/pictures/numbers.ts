@@ -14,6 +14,22 @@ export function significant(value: number): string {
   return text.replaceAll('-', '−');
 }
 
+/** As `significant`, without zeros at the end: 0.5, 1, 2.5e+7. */
+export function brief(value: number): string {
+  return significant(value).replace(/\.?0+(?=e|$)/, (zeros, at: number, text: string) =>
+    // Only those behind a point say nothing.
+    text.slice(0, at + 1).includes('.') ? '' : zeros,
+  );
+}
+
+/** With so many digits after the point, a real minus sign, and none before a zero. */
+export function fixed(value: number, digits: number): string {
+  return value
+    .toFixed(digits)
+    .replace(/^-(?=[0.]*$)/, '')
+    .replace('-', '−');
+}
+
 /** Seconds as people say them: 45 s, 3 min 20 s, 2 h 5 min. */
 export function duration(seconds: number): string {
   if (!Number.isFinite(seconds)) return '…';

@@ -14,7 +14,7 @@ export interface PageContent {
   readonly parameters: number;
   readonly sections: readonly Section[];
   /** Said at the top, such as that the data were not found. */
-  readonly notice?: string;
+  readonly notice?: VNode;
   readonly map?: MapData;
 }
 

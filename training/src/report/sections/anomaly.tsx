@@ -1,7 +1,7 @@
 import type { Calibration } from '@elbo/models';
 import type { VNode } from 'preact';
 import { float32 } from '../../onnx/tensor.js';
-import { significant } from '../../pictures/numbers.js';
+import { brief, significant } from '../../pictures/numbers.js';
 import type { ImageForm } from '../images.js';
 import { type Observations, readItems } from '../observations.js';
 import type { ServedModel } from '../served-model.js';
@@ -129,11 +129,13 @@ async function rowsOf(model: ServedModel, observed: Observations, indices: reado
   const { size } = model.manifest.latent;
   const items = await readItems(examples, indices);
   const latents = new Float32Array(indices.length * size);
-  indices.forEach((example, i) => latents.set(means.subarray(example * size, (example + 1) * size), i * size));
+  for (const [i, example] of indices.entries()) {
+    latents.set(means.subarray(example * size, (example + 1) * size), i * size);
+  }
   const expected = await model.decode(latents);
   const features = items[0].length;
   const joined = new Float32Array(items.length * features);
-  items.forEach((item, i) => joined.set(item, i * features));
+  for (const [i, item] of items.entries()) joined.set(item, i * features);
   const { errorMaps } = await model.score(float32(joined, [items.length, features]));
   return (
     <div class="scroll">
@@ -166,10 +168,7 @@ async function rowsOf(model: ServedModel, observed: Observations, indices: reado
                 <td class="number">{pText(pValues[example])}</td>
                 <td>
                   {worst
-                    .map(
-                      (j) =>
-                        `${columnName(dataset.columns, j)} ${significant(items[i][j])} (${significant(expected[i][j])})`,
-                    )
+                    .map((j) => `${columnName(dataset.columns, j)}: ${brief(items[i][j])} (${brief(expected[i][j])})`)
                     .join(', ')}
                 </td>
               </tr>

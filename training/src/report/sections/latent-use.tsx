@@ -1,6 +1,6 @@
 import type { Matrix } from 'ml-matrix';
 import type { VNode } from 'preact';
-import { significant } from '../../pictures/numbers.js';
+import { fixed, significant } from '../../pictures/numbers.js';
 import type { Dimension } from '../dimensions.js';
 import { NeedsData, type Section } from './section.js';
 
@@ -10,8 +10,9 @@ const MOST_BARS = 96;
 const MOST_CELLS = 48;
 /** Steps of strength that the heat map tells apart. */
 const STRENGTHS = 12;
-/** Cells that the names of the rows take. */
-const NAME_WIDTH = 2.2;
+/** Height of the names of the rows, in cells, at the most; a share of the picture where cells are large. */
+const NAME_HEIGHT = 0.72;
+const NAME_SHARE = 0.035;
 
 /** How much each latent dimension tells, the most first. */
 export function klSection(dimensions: readonly Dimension[]): Section {
@@ -38,7 +39,7 @@ export function klSection(dimensions: readonly Dimension[]): Section {
                 <span class="bar" style={{ width: `${(100 * Math.max(0, kl)) / largest}%` }} />
               </span>
               <span class="value">
-                {kl.toFixed(3).replace('-', '−')}
+                {fixed(kl, 3)}
                 {!isActive && <span class="hidden"> inactive</span>}
               </span>
             </li>
@@ -90,6 +91,8 @@ function Correlations({ dimensions, covariance }: { dimensions: readonly Dimensi
     });
   });
   const size = shown.length;
+  const nameHeight = Math.min(NAME_HEIGHT, NAME_SHARE * size);
+  const nameWidth = 3.2 * nameHeight;
   const label = `Correlations of ${size} latent dimensions, sorted by KL divergence. ${
     strongest.length === 0
       ? ''
@@ -100,13 +103,18 @@ function Correlations({ dimensions, covariance }: { dimensions: readonly Dimensi
       <figure>
         <svg
           class="heat"
-          viewBox={`-${NAME_WIDTH} -0.1 ${size + NAME_WIDTH + 0.1} ${size + 0.2}`}
+          viewBox={`-${nameWidth} -0.1 ${size + nameWidth + 0.1} ${size + 0.2}`}
           role="img"
           aria-label={label}
         >
           <rect class="frame" width={size} height={size} />
           {shown.map(({ index }, row) => (
-            <text key={index} x="-0.3" y={row + 0.75}>
+            <text
+              key={index}
+              x={-0.4 * nameHeight}
+              y={row + 0.5 + 0.35 * nameHeight}
+              style={{ fontSize: `${nameHeight}px` }}
+            >
               z{index}
             </text>
           ))}

@@ -1,6 +1,6 @@
 import type { VNode } from 'preact';
 import { extent, quantileSorted, standardDeviation } from 'simple-statistics';
-import { significant } from '../../pictures/numbers.js';
+import { brief, fixed } from '../../pictures/numbers.js';
 import { type Observations, readItems } from '../observations.js';
 import type { ServedModel } from '../served-model.js';
 import { Histogram, shares } from './histogram.js';
@@ -68,7 +68,7 @@ function Scatter({ name, observed, expected }: { name: string; observed: number[
     return `M${place(value)},${(PLOT - upwards).toFixed(1)}h0`;
   });
   const explained = explainedShare(observed, expected);
-  const text = explained === undefined ? 'constant' : `R² ${explained.toFixed(2).replace('-', '−')}`;
+  const text = explained === undefined ? 'constant' : `R² ${fixed(explained, 2)}`;
   return (
     <figure>
       <svg class="scatter" viewBox={`-8 -8 ${PLOT + 16} ${PLOT + 16}`} role="img" aria-label={`${name}: ${text}`}>
@@ -79,7 +79,7 @@ function Scatter({ name, observed, expected }: { name: string; observed: number[
       <figcaption>
         <strong>{name}</strong> {text}
         <br />
-        {significant(low)} to {significant(high)}
+        {brief(low)} to {brief(high)}
       </figcaption>
     </figure>
   );
@@ -190,7 +190,7 @@ export function tableTraversals(
                   class={`number ${change < 0 ? 'negative' : 'positive'}`}
                   style={{ '--strength': `${Math.round(Math.min(1, Math.abs(change) / 3) * 60)}%` }}
                 >
-                  {change.toFixed(1).replace('-', '−')}
+                  {fixed(change, 1)}
                 </td>
               ))}
             </tr>

@@ -1,6 +1,6 @@
 import type { VNode } from 'preact';
 import { quantileSorted } from 'simple-statistics';
-import { significant } from '../../pictures/numbers.js';
+import { fixed, significant } from '../../pictures/numbers.js';
 import type { Dimension } from '../dimensions.js';
 import type { ImageForm, InlineImage } from '../images.js';
 import { column, type Observations, readItems } from '../observations.js';
@@ -115,7 +115,7 @@ async function stripsOf(
           {walks.map(({ dimension: { index, kl }, low, high }, i) => (
             <li key={index}>
               <span class="name">
-                <strong>z{index}</strong> <span>{kl.toFixed(2)} nats</span>
+                <strong>z{index}</strong> <span>{fixed(kl, 2)} nats</span>
               </span>
               <Picture
                 image={panels[panel][i]}
@@ -123,7 +123,7 @@ async function stripsOf(
                 alt={`Dimension ${index} from ${significant(low)} to ${significant(high)}, starting from ${name}`}
               />
               <span class="range">
-                {low.toFixed(1).replace('-', '−')} to {high.toFixed(1).replace('-', '−')}
+                {fixed(low, 1)} to {fixed(high, 1)}
               </span>
             </li>
           ))}

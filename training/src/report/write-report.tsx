@@ -1,7 +1,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { type LoadedModel, type Manifest, readModel } from '@elbo/models';
-import { h } from 'preact';
+import type { VNode } from 'preact';
 import { DataError } from '../data/data-error.js';
 import type { Dataset } from '../data/dataset.js';
 import { type DatasetOptions, loadDataset } from '../data/datasets.js';
@@ -183,7 +183,7 @@ async function reconstructionsOf(
   form: ImageForm | undefined,
 ): Promise<Section> {
   if (observed === undefined) {
-    return { id: 'reconstructions', title: 'Reconstructions', body: h(NeedsData, {}) };
+    return { id: 'reconstructions', title: 'Reconstructions', body: <NeedsData /> };
   }
   return form === undefined ? tableReconstructions(model, observed) : imageReconstructions(model, observed, form);
 }
@@ -198,18 +198,29 @@ function noticeOf(
   { training }: Manifest,
   observed: Observations | undefined,
   missing: string | undefined,
-): string | undefined {
+): VNode | undefined {
   if (observed === undefined) {
-    return `The data set was not found, so what needs it is left out. Run elbo report again with --data-dir DIR or --dataset NAME. (${missing})`;
+    return (
+      <>
+        The data set was not found, so what needs it is left out. Run <code>elbo report</code> again with{' '}
+        <code>--data-dir DIR</code> or <code>--dataset NAME</code>. ({missing})
+      </>
+    );
   }
   const { dataset } = observed;
   if (dataset.name !== training.dataset.name) {
-    return `The examples are those of ${dataset.name}; the model was trained on ${training.dataset.name}.`;
+    return (
+      <>
+        The examples are those of {dataset.name}; the model was trained on {training.dataset.name}.
+      </>
+    );
   }
   // A run with --limit has the hash of the examples that it took.
   const { train_examples: train, validation_examples: validation, sha256 } = training.dataset;
   if (dataset.train.count <= train + validation && dataset.sha256 !== sha256) {
-    return `The data set ${dataset.name} that was found is not the one that the model was trained on: its SHA-256 differs.`;
+    return (
+      <>The data set {dataset.name} that was found is not the one that the model was trained on: its SHA-256 differs.</>
+    );
   }
   return undefined;
 }
