@@ -60,7 +60,7 @@ export class ImageForm {
     return shown;
   }
 
-  /** Images in rows of `columns`, with a gap that shows what is behind the page's images. */
+  /** Images side by side, or in rows of `columns`. */
   async picture(items: readonly Float32Array[], columns = items.length): Promise<InlineImage> {
     return inlineImage(
       imageGrid(

@@ -129,7 +129,7 @@ function coloursOf({ examples: { labels, factors }, pValues }: Observations, cou
   const colourings: Colouring[] = [];
   // The first factor of shapes is the label, too.
   if (labels !== undefined && factors === undefined) {
-    const kinds = Math.max(...labels) + 1;
+    const kinds = labels.reduce((most, label) => Math.max(most, label), 0) + 1;
     const levels = Array.from({ length: kinds }, (_, i) => String(i));
     colourings.push({
       name: 'class',

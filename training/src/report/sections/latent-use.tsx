@@ -132,7 +132,7 @@ function Correlations({ dimensions, covariance }: { dimensions: readonly Dimensi
       </figure>
       <div>
         <p>
-          q(z) is the mixture of the posteriors of all test examples. Where a model fits its prior N(0, I), its
+          q(z) is the mixture of the posteriors of all test examples. Where it fits a standard normal prior, its
           variances are near 1 and its correlations near 0.
         </p>
         <dl class="facts">
