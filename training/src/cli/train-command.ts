@@ -2,6 +2,7 @@ import { Command, Option } from 'commander';
 import { loadDataset } from '../data/datasets.js';
 import { createEngine } from '../engines/create-engine.js';
 import { TfjsEngine } from '../engines/tfjs.js';
+import { duration } from '../pictures/numbers.js';
 import { isClassifier, loadAnyPreset, parseAnyConfiguration } from '../presets.js';
 import { type TrainOptions, train } from '../train.js';
 import { CHECKPOINT_SECONDS } from '../trainer/epochs.js';
@@ -19,7 +20,7 @@ import {
   seedOption,
   withEngineOptions,
 } from './options.js';
-import { duration, type ProgressDisplay, phasedProgress, progressDisplay } from './progress.js';
+import { type ProgressDisplay, phasedProgress, progressDisplay } from './progress.js';
 import { runClassifier } from './train-classifier.js';
 import { describeWeights, ofWeights } from './weights.js';
 

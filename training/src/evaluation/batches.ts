@@ -104,7 +104,7 @@ export function oneHotRows(labels: readonly (number | undefined)[], classes: num
 }
 
 /** Bytes as the numbers 0 … 1 that the service feeds its graphs. */
-function unitInterval(values: Uint8Array | Float32Array): Float32Array {
+export function unitInterval(values: Uint8Array | Float32Array): Float32Array {
   return values instanceof Float32Array ? values : Float32Array.from(values, (byte) => byte / 255);
 }
 
