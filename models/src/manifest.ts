@@ -184,6 +184,20 @@ export const TrainingRecordSchema = Type.Object({
   seconds: Type.Number({ minimum: 0 }),
 });
 
+const WeightCountSchema = Type.Object({
+  stored: Type.Integer({ minimum: 0, description: 'Of matrices and kernels, zeros too' }),
+  non_zero: Type.Integer({ minimum: 0 }),
+});
+
+/** Of a model that `elbo prune` made of another. */
+export const PruningRecordSchema = Type.Object({
+  name: Type.String({ pattern: MODEL_NAME_PATTERN }),
+  version: Type.String({ pattern: MODEL_VERSION_PATTERN }),
+  threshold: Type.Number({ minimum: 0, description: 'Weights of at most this magnitude counted as 0' }),
+  weights: Type.Object({ before: WeightCountSchema, after: WeightCountSchema }),
+  compression: Type.Number({ description: 'Weights that training had for each that is left and not 0' }),
+});
+
 /** `manifest.json`: everything that a program must know about a model version besides its graphs. */
 export const ManifestSchema = Type.Object({
   schema_version: Type.Literal(SCHEMA_VERSION),
@@ -207,6 +221,7 @@ export const ManifestSchema = Type.Object({
     additionalProperties: false,
   }),
   training: TrainingRecordSchema,
+  pruned_from: Type.Optional(PruningRecordSchema),
   metrics: Type.Record(Type.String(), MetricSchema),
 });
 
@@ -219,6 +234,7 @@ export type Latent = Static<typeof LatentSchema>;
 export type AggregatePosteriorRecord = Static<typeof AggregatePosteriorSchema>;
 export type Metric = Static<typeof MetricSchema>;
 export type FileRecord = Static<typeof FileRecordSchema>;
+export type PruningRecord = Static<typeof PruningRecordSchema>;
 export type TrainingRecord = Static<typeof TrainingRecordSchema>;
 export type Manifest = Static<typeof ManifestSchema>;
 

@@ -9,7 +9,7 @@ import { evaluate } from './evaluation/evaluate.js';
 import { MINIMUM_HELD_OUT } from './export/calibration.js';
 import { exportModel } from './export/exporter.js';
 import { trainedWeights } from './export/trained-weights.js';
-import type { EpochRecord } from './pictures/training-curves.js';
+import { type EpochRecord, trainingCurves } from './pictures/training-curves.js';
 import { momentsFor, preparedFor } from './prepared-data.js';
 import type { CheckpointStore } from './trainer/checkpoint.js';
 import { checkpointsIn, type EpochOptions, type TrainedRun, trainEpochs, trainingRecord } from './trainer/epochs.js';
@@ -88,7 +88,7 @@ export async function train(options: TrainOptions): Promise<TrainResult | undefi
     { model, plain, examples, validation, checkpoints },
   );
   if (run === undefined) return undefined;
-  const { best, history } = run;
+  const { best } = run;
   options.onExport?.(best.epoch);
 
   const trained = {
@@ -109,7 +109,7 @@ export async function train(options: TrainOptions): Promise<TrainResult | undefi
       ...(await evaluate({ ...measured, examples: validation, split: 'validation' })),
       ...(await evaluate({ ...measured, examples: dataset.test, split: 'test' })),
     },
-    history,
+    curves: trainingCurves(run.history),
   });
   await checkpoints.clear();
   return { ...exported, bestEpoch: best.epoch, secondsPerStep: run.secondsPerStep };

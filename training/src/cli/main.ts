@@ -10,6 +10,7 @@ import { ConfigurationError } from '../vae/configuration.js';
 import { datasetsCommand, inspectCommand, presetsCommand } from './catalogue-commands.js';
 import { evaluateCommand } from './evaluate-command.js';
 import { fetchCommand } from './fetch-command.js';
+import { pruneCommand } from './prune-command.js';
 import { reportCommand } from './report-command.js';
 import { trainCommand } from './train-command.js';
 
@@ -36,6 +37,7 @@ for (const command of [
   trainCommand(),
   evaluateCommand(),
   reportCommand(),
+  pruneCommand(),
   inspectCommand(),
   presetsCommand(),
   datasetsCommand(),

@@ -12,6 +12,7 @@ import {
   type ManifestDraft,
   type Metric,
   PRIOR_FILE,
+  type PruningRecord,
   SCHEMA_VERSION,
   writeModel,
 } from '@elbo/models';
@@ -22,9 +23,9 @@ import { latentRecord } from '../evaluation/latent-record.js';
 import { describeLatent } from '../evaluation/latent-structure.js';
 import { valuesOf, type WeightValues } from '../nn/parameters.js';
 import { encodeModel } from '../onnx/encode.js';
+import type { Graph } from '../onnx/graph.js';
 import { float32, type TensorData } from '../onnx/tensor.js';
 import { previewPng } from '../pictures/preview.js';
-import { type EpochRecord, trainingCurves } from '../pictures/training-curves.js';
 import type { Configuration } from '../vae/configuration.js';
 import { MIXTURE } from '../vae/mixture-prior.js';
 import type { Model } from '../vae/model.js';
@@ -48,7 +49,10 @@ export interface ExportRequest {
   readonly validation: Examples;
   readonly training: Manifest['training'];
   readonly metrics: Readonly<Record<string, Metric>>;
-  readonly history: readonly EpochRecord[];
+  /** The picture of training, SVG. */
+  readonly curves: string;
+  /** Where another model was made smaller. */
+  readonly prunedFrom?: PruningRecord;
 }
 
 /**
@@ -62,8 +66,10 @@ export async function exportModel(
   request: ExportRequest,
 ): Promise<{ directory: string; manifest: Manifest; parity: number }> {
   const { engine, model, weights, configuration, input, validation } = request;
-  const encoderBytes = encodeModel(encoderGraph(model, weights), configuration.description);
-  const decoderBytes = encodeModel(decoderGraph(model, weights), configuration.description);
+  // Matrices that pruning left mostly zeros in are written without them.
+  const written = (graph: Graph) => encodeModel(graph, configuration.description, new Set(), { sparse: true });
+  const encoderBytes = written(encoderGraph(model, weights));
+  const decoderBytes = written(decoderGraph(model, weights));
   const programs: Program[] = [];
   const load = async (bytes: Uint8Array): Promise<Program> => {
     const program = await engine.load(bytes);
@@ -91,7 +97,7 @@ export async function exportModel(
       uncombined.release(),
     );
     const combination = fitCombination(COMPONENTS.map((name) => components[name]));
-    const scorerBytes = encodeModel(scorerGraph(model, weights, aggregate, combination), configuration.description);
+    const scorerBytes = written(scorerGraph(model, weights, aggregate, combination));
     const scorer = await load(scorerBytes);
     const scores = (await runOverExamples(scorer, reference, ['score'], model)).score.sort();
 
@@ -111,7 +117,7 @@ export async function exportModel(
       [GRAPH_FILES.decoder, decoderBytes],
       [GRAPH_FILES.scorer, scorerBytes],
       [CALIBRATION_FILE, encodeCalibration(scores)],
-      ['training-curves.svg', Buffer.from(trainingCurves(request.history))],
+      ['training-curves.svg', Buffer.from(request.curves)],
     ]);
     if (mixture !== undefined) files.set(PRIOR_FILE, encodeMixture(mixture));
     if (input.kind === 'image') {
@@ -142,6 +148,7 @@ export async function exportModel(
       scorer: { components: [...COMPONENTS] },
       calibration: describeCalibration(scores, `${configuration.dataset}, second half of the validation split`),
       training: request.training,
+      ...(request.prunedFrom && { pruned_from: request.prunedFrom }),
       metrics: { ...request.metrics },
     };
     return { ...(await writeModel(store, draft, files)), parity };
