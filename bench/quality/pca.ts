@@ -37,9 +37,7 @@ export class PrincipalComponents {
 
   project(components: number): { readonly train: Float32Array; readonly test: Float32Array } {
     const directions = this.#directions.subMatrix(0, this.#directions.rows - 1, 0, components - 1);
-    const [train, test] = [this.#train, this.#test].map((rows) =>
-      Float32Array.from(rows.mmul(directions).to1DArray()),
-    );
+    const [train, test] = [this.#train, this.#test].map((rows) => Float32Array.from(rows.mmul(directions).to1DArray()));
     return { train, test };
   }
 }
