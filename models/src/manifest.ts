@@ -1,5 +1,6 @@
 import { type Static, Type } from 'typebox';
 import { Compile } from 'typebox/compile';
+import { conditionProblem } from './condition.js';
 import { ModelStoreError } from './errors.js';
 
 /** The version of the manifest format that this package reads and writes. */
@@ -101,6 +102,17 @@ export const PriorSchema = Type.Object(
   { description: 'The distribution that samples are decoded from' },
 );
 
+export const ConditionSchema = Type.Object(
+  {
+    classes: Type.Integer({ minimum: 2, maximum: 256, description: 'Classes, whose numbers are 0, 1, …' }),
+    frequencies: Type.Array(Type.Number({ minimum: 0, maximum: 1 }), {
+      description: 'Share of each class among the training examples; the sum is 1',
+    }),
+    names: Type.Optional(Type.Array(Type.String({ minLength: 1 }), { description: 'Name of each class' })),
+  },
+  { description: 'The classes of a conditional model, whose graphs take a second input: `label`, one-hot' },
+);
+
 /** One metric: its value, in which unit, over how many examples, and by which protocol. */
 export const MetricSchema = Type.Object({
   value: Type.Number(),
@@ -144,6 +156,7 @@ export const ManifestSchema = Type.Object({
   latent: LatentSchema,
   likelihood: Type.Object({ kind: Type.String() }),
   prior: PriorSchema,
+  condition: Type.Optional(ConditionSchema),
   scorer: Type.Object({
     components: Type.Array(Type.String(), {
       minItems: 1,
@@ -163,6 +176,7 @@ export type Column = Static<typeof ColumnSchema>;
 export type VectorInput = Static<typeof VectorInputSchema>;
 export type InputDescription = ImageInput | VectorInput;
 export type Calibration = Static<typeof CalibrationSchema>;
+export type Condition = Static<typeof ConditionSchema>;
 export type Latent = Static<typeof LatentSchema>;
 export type Metric = Static<typeof MetricSchema>;
 export type FileRecord = Static<typeof FileRecordSchema>;
@@ -210,6 +224,8 @@ export function parseManifest(json: unknown): Manifest {
       `manifest: prior.dimensions is ${dimensions}; expected at most latent.size = ${json.latent.size}`,
     );
   }
+  const wrong = json.condition && conditionProblem(json.condition);
+  if (wrong !== undefined) throw new ModelStoreError('MANIFEST_INVALID', `manifest: ${wrong}`);
   if (json.input.kind === 'vector' && (json.input.columns?.length ?? json.input.shape[0]) !== json.input.shape[0]) {
     throw new ModelStoreError(
       'MANIFEST_INVALID',
