@@ -22,17 +22,17 @@ export function labelsOf(request: FastifyRequest, model: ServedModel, count: num
     throw invalid(`${IN_QUERY} and body field labels are both given; expected one of them`);
   }
   if (label !== undefined) return Array(count).fill(classInQuery(label, model));
+  const { condition } = model.manifest;
   if (labels === undefined) {
-    const { condition } = model.manifest;
     if (condition === undefined) return undefined;
     const orElse = request.method === 'GET' ? '' : ' (or, in JSON, body field labels with one for each item)';
     throw invalid(`${IN_QUERY}${orElse} is missing; model ${model.key} takes ${classesOf(condition)}`);
   }
-  const classes = labels.map((each, i) => classInBody(each, `labels[${i}]`, model));
-  if (classes.length !== count) {
-    throw invalid(`body field labels has ${classes.length} labels; expected ${count}, one for each item`);
+  if (condition === undefined) throw unexpected('body field labels', model);
+  if (labels.length !== count) {
+    throw invalid(`body field labels has ${labels.length} labels; expected ${count}, one for each item`);
   }
-  return classes;
+  return labels.map((each, i) => classInBody(each, `labels[${i}]`, model));
 }
 
 /** @throws {ProblemError} INVALID_REQUEST where a query's `label` is no class of the model */
@@ -48,13 +48,20 @@ export function classInBody(label: number | string, field: string, model: Served
 function checked<Label extends number | string>(
   label: Label,
   field: string,
-  { key, manifest: { condition } }: ServedModel,
+  model: ServedModel,
   find: (condition: Condition, label: Label) => number | undefined,
 ): number {
-  if (condition === undefined) throw invalid(`${field} is given; expected none, as model ${key} takes no label`);
+  const { condition } = model.manifest;
+  if (condition === undefined) throw unexpected(field, model);
   const found = find(condition, label);
-  if (found === undefined) throw invalid(`${field} is ${named(label)}; model ${key} takes ${classesOf(condition)}`);
+  if (found === undefined) {
+    throw invalid(`${field} is ${named(label)}; model ${model.key} takes ${classesOf(condition)}`);
+  }
   return found;
+}
+
+function unexpected(field: string, { key }: ServedModel): ProblemError {
+  return invalid(`${field} is given; expected none, as model ${key} takes no label`);
 }
 
 function classesOf({ classes, names }: Condition): string {
