@@ -1,5 +1,6 @@
 import { type Static, Type } from 'typebox';
 import { Compile } from 'typebox/compile';
+import { conditionProblem } from './condition.js';
 import { ModelStoreError } from './errors.js';
 
 /** The version of the manifest format that this package reads and writes. */
@@ -105,13 +106,13 @@ export const PriorSchema = Type.Object(
 /** What a conditional model knows of the classes of its examples. */
 export const ConditionSchema = Type.Object(
   {
-    classes: Type.Integer({ minimum: 2, maximum: 256 }),
+    classes: Type.Integer({ minimum: 2, maximum: 256, description: 'Classes, whose numbers are 0, 1, …' }),
     frequencies: Type.Array(Type.Number({ minimum: 0, maximum: 1 }), {
-      description: 'Share of each class among the training examples',
+      description: 'Share of each class among the training examples; the sum is 1',
     }),
-    names: Type.Optional(Type.Array(Type.String({ minLength: 1 }), { description: 'Of the classes' })),
+    names: Type.Optional(Type.Array(Type.String({ minLength: 1 }), { description: 'Name of each class' })),
   },
-  { description: 'Classes that a conditional model takes as `label`: [N, classes], 1 at the number of each' },
+  { description: 'The classes of a conditional model, whose graphs take a second input: `label`, one-hot' },
 );
 
 /** Of the latents of held-out examples. */
@@ -208,8 +209,8 @@ export const ManifestSchema = Type.Object({
   input: Type.Union([ImageInputSchema, VectorInputSchema]),
   latent: LatentSchema,
   likelihood: Type.Object({ kind: Type.String() }),
-  condition: Type.Optional(ConditionSchema),
   prior: PriorSchema,
+  condition: Type.Optional(ConditionSchema),
   scorer: Type.Object({
     components: Type.Array(Type.String(), {
       minItems: 1,
@@ -230,6 +231,7 @@ export type Column = Static<typeof ColumnSchema>;
 export type VectorInput = Static<typeof VectorInputSchema>;
 export type InputDescription = ImageInput | VectorInput;
 export type Calibration = Static<typeof CalibrationSchema>;
+export type Condition = Static<typeof ConditionSchema>;
 export type Latent = Static<typeof LatentSchema>;
 export type AggregatePosteriorRecord = Static<typeof AggregatePosteriorSchema>;
 export type Metric = Static<typeof MetricSchema>;
@@ -279,6 +281,8 @@ export function parseManifest(json: unknown): Manifest {
       `manifest: prior.dimensions is ${dimensions}; expected at most latent.size = ${json.latent.size}`,
     );
   }
+  const wrong = json.condition && conditionProblem(json.condition);
+  if (wrong !== undefined) throw new ModelStoreError('MANIFEST_INVALID', `manifest: ${wrong}`);
   if (json.input.kind === 'vector' && (json.input.columns?.length ?? json.input.shape[0]) !== json.input.shape[0]) {
     throw new ModelStoreError(
       'MANIFEST_INVALID',

@@ -142,6 +142,30 @@ describe('model store', () => {
     await expect(readModel(short)).rejects.toThrow(/the prior has 20 bytes; expected 40/);
   });
 
+  test('the classes of a conditional model come back, and what contradicts itself is refused', async () => {
+    const condition = { classes: 3, frequencies: [0.5, 0.25, 0.25], names: ['none', '1', 'many'] };
+    const write = (changed: ManifestDraft['condition']) =>
+      writeModel(temporaryDirectory(), draft({ condition: changed }), files());
+    const { directory } = await write(condition);
+    expect((await readModel(directory)).manifest.condition).toEqual(condition);
+
+    const wrong: [Partial<typeof condition>, RegExp][] = [
+      [{ classes: 1, frequencies: [1], names: ['none'] }, /manifest: condition.classes/],
+      [{ classes: 257 }, /manifest: condition.classes/],
+      [{ classes: 2.5 }, /manifest: condition.classes/],
+      [{ frequencies: [0.5, 0.5] }, /condition.frequencies has 2 numbers; expected condition.classes = 3/],
+      [{ frequencies: [0.5, 0.25, 0.3] }, /condition.frequencies has the sum 1.05; expected 1/],
+      [{ frequencies: [1.5, -0.25, -0.25] }, /manifest: condition.frequencies/],
+      [{ names: ['none', 'one'] }, /condition.names has 2 names; expected condition.classes = 3/],
+      [{ names: ['none', 'one', 'none'] }, /condition.names has "none" twice/],
+      [{ names: ['none', 'one', ''] }, /manifest: condition.names/],
+      [{ names: ['none', '2', 'one'] }, /calls class 1 "2", which is the number of another class/],
+    ];
+    for (const [change, message] of wrong) {
+      await expect(write({ ...condition, ...change })).rejects.toThrow(message);
+    }
+  });
+
   test('versions are listed by name and number, and nothing else is', async () => {
     const store = temporaryDirectory();
     for (let i = 0; i < 11; i++) await writeModel(store, draft(), files());

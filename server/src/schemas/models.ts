@@ -1,5 +1,6 @@
 import {
   CalibrationSchema,
+  ConditionSchema,
   ImageInputSchema,
   LatentSchema,
   LatentSummarySchema,
@@ -34,6 +35,7 @@ export const ModelDetails = Type.Object(
     versions: Type.Array(Type.String(), { description: 'Every loaded version of this model' }),
     likelihood: Type.Object({ kind: Type.String() }),
     prior: PriorSchema,
+    condition: Type.Optional(ConditionSchema),
     scorer: Type.Object({ components: Type.Array(Type.String()) }),
     calibration: CalibrationSchema,
     training: Type.Record(Type.String(), Type.Unknown(), { description: 'How the model was trained, and on what' }),
