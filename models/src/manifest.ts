@@ -182,6 +182,9 @@ export const TrainingRecordSchema = Type.Object({
     Type.Integer({ minimum: 0, description: 'Steps whose loss or gradient was not finite, and which changed nothing' }),
   ),
   started_at: Type.String(),
+  started_from: Type.Optional(
+    Type.String({ description: 'The version whose weights training started from, and the start of their hashes' }),
+  ),
   seconds: Type.Number({ minimum: 0 }),
 });
 

@@ -7,7 +7,7 @@ import { isClassifier, loadAnyPreset, parseAnyConfiguration } from '../presets.j
 import { type TrainOptions, train } from '../train.js';
 import { CHECKPOINT_SECONDS } from '../trainer/epochs.js';
 import type { Progress } from '../trainer/trainer.js';
-import { override } from '../vae/configuration.js';
+import { ConfigurationError, override } from '../vae/configuration.js';
 import {
   cacheDirOption,
   dataDirOption,
@@ -35,6 +35,7 @@ interface TrainFlags extends EngineFlags {
   readonly epochs?: number;
   readonly limit?: number;
   readonly seed?: number;
+  readonly from?: string;
   readonly resume?: boolean;
   readonly checkpointSeconds: number;
   readonly set: readonly string[];
@@ -57,6 +58,7 @@ export function trainCommand(): Command {
     .option('--epochs <n>', 'passes over the training examples', integer(1, 1_000_000))
     .addOption(limitOption())
     .addOption(seedOption('of initial weights, shuffles, noise and the validation split'))
+    .option('--from <model>', 'directory of a version whose weights training starts from, such as models/mnist/1')
     .option('--resume', 'go on from the newest checkpoint of an interrupted run')
     .addOption(
       new Option('--checkpoint-seconds <n>', 'time between checkpoints; 0: one after every second or so of training')
@@ -80,6 +82,9 @@ async function run(flags: TrainFlags): Promise<void> {
     ],
     parseAnyConfiguration,
   );
+  if (isClassifier(configuration) && flags.from !== undefined) {
+    throw new ConfigurationError('--from is for models of the store; expected no --from for a classifier');
+  }
   const engine = await createEngine(flags);
   if (engine instanceof TfjsEngine)
     console.error(`engine: ${engine.backend}${engine.note === undefined ? '' : ` (${engine.note})`}`);
@@ -116,7 +121,7 @@ async function run(flags: TrainFlags): Promise<void> {
   try {
     const isDone = isClassifier(configuration)
       ? await runClassifier({ ...shared, configuration }, display, json)
-      : await runVae({ ...shared, configuration }, display, json);
+      : await runVae({ ...shared, configuration, from: flags.from }, display, json);
     if (isDone) return;
     console.error('interrupted; the same command with --resume goes on from here');
     process.exitCode = INTERRUPTED;
