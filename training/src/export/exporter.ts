@@ -13,6 +13,7 @@ import {
 } from '@elbo/models';
 import { type Examples, slice } from '../data/dataset.js';
 import type { Engine, Program } from '../engines/engine.js';
+import { AggregatePosteriorEstimator } from '../evaluation/aggregate-posterior.js';
 import { firstInputs, inputBatches, runOverExamples } from '../evaluation/batches.js';
 import { latentRecord } from '../evaluation/latent-record.js';
 import { describeLatent } from '../evaluation/latent-structure.js';
@@ -23,7 +24,6 @@ import { previewPng } from '../pictures/preview.js';
 import { type EpochRecord, trainingCurves } from '../pictures/training-curves.js';
 import type { Configuration } from '../vae/configuration.js';
 import type { Model } from '../vae/model.js';
-import { AggregatePosteriorEstimator } from './aggregate-posterior.js';
 import { describeCalibration, fitCombination } from './calibration.js';
 import { COMPONENTS, decoderGraph, encoderGraph, scorerGraph } from './graphs.js';
 import { checkParity } from './parity.js';

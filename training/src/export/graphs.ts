@@ -1,3 +1,4 @@
+import type { AggregatePosterior } from '../evaluation/aggregate-posterior.js';
 import { constantWeights, type WeightValues } from '../nn/parameters.js';
 import { Graph } from '../onnx/graph.js';
 import {
@@ -17,7 +18,6 @@ import {
 } from '../onnx/ops.js';
 import { float32, type Tensor } from '../onnx/tensor.js';
 import type { Model } from '../vae/model.js';
-import type { AggregatePosterior } from './aggregate-posterior.js';
 import type { ScoreCombination } from './calibration.js';
 
 /** The scorer's outputs of one number an example; bigger is not always more anomalous, which the combination knows. */
