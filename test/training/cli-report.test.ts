@@ -29,7 +29,11 @@ test('elbo report writes a page into the current directory, with JSON as the las
   const { code, stdout, stderr } = await elbo(['report', shapes, '--limit', '50', '--json'], directory);
   expect(stderr).toBe('');
   expect(code).toBe(0);
-  expect(JSON.parse(stdout.trimEnd().split('\n').at(-1) ?? '')).toMatchObject({ name: 'shapes', version: '1', examples: 50 });
+  expect(JSON.parse(stdout.trimEnd().split('\n').at(-1) ?? '')).toMatchObject({
+    name: 'shapes',
+    version: '1',
+    examples: 50,
+  });
   expect(existsSync(join(directory, 'shapes-1-report.html'))).toBe(true);
 });
 

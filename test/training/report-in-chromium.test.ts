@@ -26,7 +26,14 @@ describe.skipIf(executable === undefined)(`a report in Chromium${reason}`, () =>
     url = pathToFileURL(file).href;
     browser = await chromium.launch({
       executablePath: executable,
-      args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
+      args: [
+        '--no-sandbox',
+        '--disable-gpu',
+        '--disable-quic',
+        '--disable-background-networking',
+        '--disable-component-update',
+        '--disable-sync',
+      ],
     });
   });
   afterAll(() => browser?.close());
@@ -49,17 +56,20 @@ describe.skipIf(executable === undefined)(`a report in Chromium${reason}`, () =>
     ['a wide light one', { viewport: { width: 1280, height: 900 }, colorScheme: 'light' }],
     ['a narrow dark one', { viewport: { width: 390, height: 844 }, colorScheme: 'dark' }],
     ['one without scripts', { viewport: { width: 800, height: 600 }, javaScriptEnabled: false }],
-  ] as const)('opens in %s without an error, a request or sideways scrolling, and shows every image', async (_, options) => {
-    const { page, complaints } = await open(options);
-    expect(complaints).toEqual([]);
-    const sideways = await page.evaluate(
-      'document.documentElement.scrollWidth - document.documentElement.clientWidth',
-    );
-    expect(sideways).toBe(0);
-    const broken = await page.evaluate('[...document.images].filter((image) => image.naturalWidth === 0).length');
-    expect(broken).toBe(0);
-    await page.context().close();
-  });
+  ] as const)(
+    'opens in %s without an error, a request or sideways scrolling, and shows every image',
+    async (_, options) => {
+      const { page, complaints } = await open(options);
+      expect(complaints).toEqual([]);
+      const sideways = await page.evaluate(
+        'document.documentElement.scrollWidth - document.documentElement.clientWidth',
+      );
+      expect(sideways).toBe(0);
+      const broken = await page.evaluate('[...document.images].filter((image) => image.naturalWidth === 0).length');
+      expect(broken).toBe(0);
+      await page.context().close();
+    },
+  );
 
   test('shows an example of the map to the pointer and to the arrow keys', async () => {
     const { page, complaints } = await open({ viewport: { width: 1280, height: 900 } });

@@ -68,21 +68,34 @@ test('weights are counted in both graphs, zeros exactly, constants not', () => {
 
 test('shares of a histogram are those of a count by hand', () => {
   fc.assert(
-    fc.property(fc.array(fc.double({ min: -2, max: 2, noNaN: true }), { minLength: 1 }), fc.integer({ min: 1, max: 9 }), (values, bins) => {
-      const found = shares(values, [-1, 1], bins);
-      const inside = values.filter((value) => value >= -1 && value <= 1).length;
-      expect(found.reduce((sum, share) => sum + share, 0)).toBeCloseTo(inside / values.length, 9);
-      found.forEach((share, bin) => {
-        const [from, to] = [-1 + (2 * bin) / bins, -1 + (2 * (bin + 1)) / bins];
-        const surely = values.filter((value) => value > from + 1e-9 && value < to - 1e-9).length;
-        expect(share * values.length).toBeGreaterThanOrEqual(surely - 1e-9);
-      });
-    }),
+    fc.property(
+      fc.array(fc.double({ min: -2, max: 2, noNaN: true }), { minLength: 1 }),
+      fc.integer({ min: 1, max: 9 }),
+      (values, bins) => {
+        const found = shares(values, [-1, 1], bins);
+        const inside = values.filter((value) => value >= -1 && value <= 1).length;
+        expect(found.reduce((sum, share) => sum + share, 0)).toBeCloseTo(inside / values.length, 9);
+        found.forEach((share, bin) => {
+          const [from, to] = [-1 + (2 * bin) / bins, -1 + (2 * (bin + 1)) / bins];
+          const surely = values.filter((value) => value > from + 1e-9 && value < to - 1e-9).length;
+          expect(share * values.length).toBeGreaterThanOrEqual(surely - 1e-9);
+        });
+      },
+    ),
   );
 });
 
 test('numbers are short, and never a negative zero', () => {
-  expect([0, 1, 0.5, 1000, 12340, -2.5, 2.5e7, 0.03671].map(brief)).toEqual(['0', '1', '0.5', '1000', '12340', '−2.5', '2.5e+7', '0.03671']);
+  expect([0, 1, 0.5, 1000, 12340, -2.5, 2.5e7, 0.03671].map(brief)).toEqual([
+    '0',
+    '1',
+    '0.5',
+    '1000',
+    '12340',
+    '−2.5',
+    '2.5e+7',
+    '0.03671',
+  ]);
   expect([-0.04, 0.04, -0.06, 12].map((value) => fixed(value, 1))).toEqual(['0.0', '0.0', '−0.1', '12.0']);
 });
 
@@ -103,7 +116,9 @@ describe('the training command', () => {
   });
   /** What a shell makes of the command's words. */
   const wordsOf = (command: string) =>
-    spawnSync('sh', ['-c', `printf '%s\\0' ${command}`], { encoding: 'utf8' }).stdout.split('\0').slice(0, -1);
+    spawnSync('sh', ['-c', `printf '%s\\0' ${command}`], { encoding: 'utf8' })
+      .stdout.split('\0')
+      .slice(0, -1);
 
   test.each(presetNames())('of %s with changes gives the same configuration again', (preset) => {
     const changed = {
@@ -121,7 +136,7 @@ describe('the training command', () => {
         const option = words[i - 1];
         if (option === '--set') return override(before, [word]);
         if (option === '--seed' || option === '--epochs') return override(before, [`${option.slice(2)}=${word}`]);
-        if (option === '--name' || option === '--dataset') return { ...before, [option.slice(2)]: word };
+        if (option === '--name' || option === '--dataset') return override(before, [`${option.slice(2)}=${JSON.stringify(word)}`]);
         return before;
       },
       loadPreset(words[words.indexOf('--preset') + 1] ?? ''),
@@ -142,9 +157,12 @@ describe('the training command', () => {
 
   test('is made of words that a shell takes as they are', () => {
     fc.assert(
-      fc.property(fc.string({ minLength: 1, unit: 'grapheme' }).filter((text) => !text.includes('\0')), (text) => {
-        expect(wordsOf(shellWord(text))).toEqual([text]);
-      }),
+      fc.property(
+        fc.string({ minLength: 1, unit: 'grapheme' }).filter((text) => !text.includes('\0')),
+        (text) => {
+          expect(wordsOf(shellWord(text))).toEqual([text]);
+        },
+      ),
       { numRuns: 50 },
     );
   });

@@ -36,7 +36,8 @@ async function pageOf(
 
 /** The markup without what data URLs hold. */
 const withoutImages = (page: string) => page.replaceAll(/data:image\/[a-z+]+;base64,[A-Za-z0-9+/=]+/g, 'IMAGE');
-const sectionOf = (page: string, id: string) => page.match(new RegExp(`<section id="${id}".*?</section>`, 's'))?.[0] ?? '';
+const sectionOf = (page: string, id: string) =>
+  page.match(new RegExp(`<section id="${id}".*?</section>`, 's'))?.[0] ?? '';
 const imagesIn = (section: string) =>
   Array.from(section.matchAll(/<img[^>]* src="data:image\/[a-z+]+;base64,([^"]+)"/g), ([, data]) =>
     Buffer.from(data ?? '', 'base64'),
@@ -47,7 +48,11 @@ async function reconstructed({ directory, dataset: { test } }: ReportModel, coun
   const { graphs, manifest } = await readModel(directory);
   const [encoder, decoder] = [await engine.load(graphs.encoder), await engine.load(graphs.decoder)];
   const { mean } = await runOverExamples(encoder, test, ['mean']);
-  const z = { dtype: 'float32', shape: [count, manifest.latent.size], data: mean.slice(0, count * manifest.latent.size) } as const;
+  const z = {
+    dtype: 'float32',
+    shape: [count, manifest.latent.size],
+    data: mean.slice(0, count * manifest.latent.size),
+  } as const;
   const { x_mean } = await decoder.run({ z });
   await Promise.all([encoder.release(), decoder.release()]);
   return x_mean.data as Float32Array;
@@ -57,7 +62,10 @@ async function reconstructed({ directory, dataset: { test } }: ReportModel, coun
 function addressesIn(page: string): string[] {
   const markup = withoutImages(page);
   return [
-    ...Array.from(markup.matchAll(/\s(?:src|href|srcset|poster|data|action|xlink:href)\s*=\s*["']?([^"'\s>]+)/g), (m) => m[1] ?? ''),
+    ...Array.from(
+      markup.matchAll(/\s(?:src|href|srcset|poster|data|action|xlink:href)\s*=\s*["']?([^"'\s>]+)/g),
+      (m) => m[1] ?? '',
+    ),
     ...Array.from(markup.matchAll(/url\((?:&quot;|["'])?([^)"'&]+)/g), (m) => m[1] ?? ''),
     ...Array.from(markup.matchAll(/@import[^;]+|https?:\/\/\S+/g), (m) => m[0]),
   ];
@@ -66,7 +74,19 @@ function addressesIn(page: string): string[] {
 describe('a report', () => {
   test('of grey images has every part, loads nothing, and names every image', async () => {
     const page = await pageOf(grey);
-    const ids = ['metrics', 'curves', 'reconstructions', 'samples', 'map', 'kl', 'aggregate', 'traversals', 'weights', 'anomaly', 'record'];
+    const ids = [
+      'metrics',
+      'curves',
+      'reconstructions',
+      'samples',
+      'map',
+      'kl',
+      'aggregate',
+      'traversals',
+      'weights',
+      'anomaly',
+      'record',
+    ];
     expect(Array.from(page.matchAll(/<section id="([a-z]+)"/g), ([, id]) => id)).toEqual(ids);
     expect(Array.from(page.matchAll(/<a href="#([a-z]+)"/g), ([, id]) => id)).toEqual(ids);
     expect(page).not.toMatch(/Not shown|NaN|undefined|Infinity|\[object/);
@@ -99,7 +119,9 @@ describe('a report', () => {
     const { score } = await runOverExamples(scorer, grey.dataset.test, ['score']);
     await scorer.release();
     const strangest = Array.from(score, (value, i) => ({ value, i })).sort((a, b) => b.value - a.value);
-    const shown = Array.from(section.matchAll(/alt="Test example (\d+), class \d".*?<span>([\d.]+)<\/span><span>p ([\d.]+)/gs));
+    const shown = Array.from(
+      section.matchAll(/alt="Test example (\d+), class \d".*?<span>([\d.]+)<\/span><span>p ([\d.]+)/gs),
+    );
     expect(shown).toHaveLength(24);
     for (const [rank, [, example, value, p]] of shown.slice(0, 12).entries()) {
       expect(Number(example)).toBe(strangest[rank].i);
@@ -157,7 +179,9 @@ describe('a report', () => {
     expect(examples).toBe(0);
     const page = readFileSync(file, 'utf8');
     expect(page).toMatch(/class="notice">The data set was not found.*--data-dir DIR.*squares/s);
-    const absent = Array.from(page.matchAll(/<section id="([a-z]+)".*?<\/section>/gs)).filter(([text]) => text.includes('Not shown'));
+    const absent = Array.from(page.matchAll(/<section id="([a-z]+)".*?<\/section>/gs)).filter(([text]) =>
+      text.includes('Not shown'),
+    );
     expect(absent.map(([, id]) => id)).toEqual(['reconstructions', 'map', 'aggregate']);
     expect(imagesIn(sectionOf(page, 'samples'))).toHaveLength(64);
     expect(imagesIn(sectionOf(page, 'traversals')).length).toBeGreaterThan(0);
@@ -206,7 +230,9 @@ describe('a report', () => {
     await expect(writeReport({ directory: grey.directory, dataset: colour.dataset, file, engine })).rejects.toThrow(
       /^colours has images of 3x8x8; squares takes 1x12x12$/,
     );
-    await expect(writeReport({ directory: grey.directory, file, engine, limit: 0 })).rejects.toThrow(/^limit is 0; expected/);
+    await expect(writeReport({ directory: grey.directory, file, engine, limit: 0 })).rejects.toThrow(
+      /^limit is 0; expected/,
+    );
     const page = await pageOf({ directory: grey.directory, dataset: { ...grey.dataset, name: 'other' } });
     expect(page).toContain('The examples are those of other; the model was trained on squares.');
     const altered = await pageOf({ directory: grey.directory, dataset: { ...grey.dataset, sha256: '0'.repeat(64) } });
