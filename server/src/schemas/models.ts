@@ -3,6 +3,7 @@ import {
   ConditionSchema,
   ImageInputSchema,
   LatentSchema,
+  LatentSummarySchema,
   MetricSchema,
   PriorSchema,
   VectorInputSchema,
@@ -16,7 +17,7 @@ const summary = {
   description: Type.String(),
   family: Type.String(),
   input: Type.Union([ImageInputSchema, VectorInputSchema]),
-  latent: LatentSchema,
+  latent: LatentSummarySchema,
   metrics: Type.Record(Type.String(), MetricSchema),
 };
 
@@ -30,6 +31,7 @@ export const ModelList = Type.Object(
 export const ModelDetails = Type.Object(
   {
     ...summary,
+    latent: LatentSchema,
     versions: Type.Array(Type.String(), { description: 'Every loaded version of this model' }),
     likelihood: Type.Object({ kind: Type.String() }),
     prior: PriorSchema,

@@ -209,6 +209,11 @@ export const ConfigurationSchema = Type.Object(
     description: Type.String(),
     dataset: Type.String(),
     family: oneOf(['vae']),
+    conditional: Type.Boolean({
+      default: false,
+      description:
+        'Whether encoder and decoder know the class of each example, so that samples of a class can be drawn',
+    }),
     likelihood: oneOf(Object.keys(LIKELIHOODS) as (keyof typeof LIKELIHOODS)[]),
     binarisation: Type.Enum(['dynamic', 'none'], {
       default: 'dynamic',
@@ -346,6 +351,10 @@ function consistent(configuration: Configuration): Configuration {
     [
       samples === 1 || (objective.beta === 1 && objective.covariance === 'none'),
       `objective.beta is ${objective.beta} and objective.covariance ${objective.covariance}; expected 1 and none with ${samples} importance samples`,
+    ],
+    [
+      configuration.prior !== 'vamp' || !configuration.conditional,
+      'prior is vamp; expected standard-normal or gaussian-mixture for a conditional model, since pseudo-inputs have no class',
     ],
     [
       configuration.prior !== 'vamp' || (objective.free_bits === 0 && objective.maximum_mean_discrepancy === 0),
