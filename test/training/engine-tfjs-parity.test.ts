@@ -55,6 +55,7 @@ const CONFIGURATIONS: Readonly<Record<string, Partial<Configuration>>> = {
   'numbers and codes under a mixed likelihood': { likelihood: 'mixed' },
   AdamW: { optimiser: { ...optimiser, kind: 'adamw', weight_decay: 0.1 } },
   Adamax: { optimiser: { ...optimiser, kind: 'adamax' } },
+  'gradients some of which are too long': { optimiser: { ...optimiser, skip_gradient_norm: 1.95 } },
   'momentum and a short limit of the gradient': {
     optimiser: { ...optimiser, kind: 'sgd', momentum: 0.9, learning_rate: 1e-3, gradient_norm_limit: 1 },
   },

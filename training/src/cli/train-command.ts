@@ -20,6 +20,7 @@ import {
   withEngineOptions,
 } from './options.js';
 import { duration, type ProgressDisplay, phasedProgress, progressDisplay } from './progress.js';
+import { skippedSteps } from './skipped-steps.js';
 import { runClassifier } from './train-classifier.js';
 import { describeWeights, ofWeights } from './weights.js';
 
@@ -96,7 +97,7 @@ async function run(flags: TrainFlags): Promise<void> {
   const interrupt = () => interruption.abort();
   process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
   const display = progressDisplay(configuration.name);
-  let skippedBefore = 0;
+  const describeSkipped = skippedSteps();
   const shared = {
     engine,
     dataset,
@@ -104,11 +105,8 @@ async function run(flags: TrainFlags): Promise<void> {
     resume: flags.resume ?? false,
     checkpointSeconds: flags.checkpointSeconds,
     signal: interruption.signal,
-    onProgress({ step, skippedSteps }: Progress) {
-      if (skippedSteps === skippedBefore) return;
-      const more = skippedSteps - skippedBefore;
-      display.line(`${more} ${more === 1 ? 'step' : 'steps'} before step ${step} skipped: loss or gradient not finite`);
-      skippedBefore = skippedSteps;
+    onProgress(progress: Progress) {
+      for (const line of describeSkipped(progress)) display.line(line);
     },
   };
   const json = flags.json ?? false;

@@ -94,6 +94,13 @@ export const OptimiserSchema = Type.Object(
       maximum: 1e38,
       description: 'Longer gradients are scaled down to it',
     }),
+    skip_gradient_norm: Type.Number({
+      minimum: 0,
+      maximum: 1e38,
+      default: 0,
+      description:
+        'A step with a longer gradient, as it is before it is scaled down, changes nothing; 0: none is too long',
+    }),
   },
   closed,
 );
