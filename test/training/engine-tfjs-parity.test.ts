@@ -37,6 +37,7 @@ const CONFIGURATIONS: Readonly<Record<string, Partial<Configuration>>> = {
     decoder: { convolutions: convolutions(5, 3), hidden: [], stochastic_layers: [{ after_layer: 1, latents: 2 }] },
     objective: { ...objective, importance_samples: 3 },
   },
+  'an autoencoder': { family: 'autoencoder', prior: 'gaussian-mixture', kl_warm_up_fraction: 0 },
   'a VampPrior': { prior: 'vamp', prior_components: 7 },
   'a VampPrior above stochastic layers': {
     prior: 'vamp',

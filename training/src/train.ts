@@ -39,7 +39,8 @@ export interface TrainResult {
   readonly directory: string;
   readonly manifest: Manifest;
   /**
-   * Epoch, from 1, whose weights were exported: the one with the lowest validation −ELBO. With variational dropout the KL
+   * Epoch, from 1, whose weights were exported: the one with the lowest validation −ELBO, of an autoencoder the lowest
+   * reconstruction. With variational dropout the KL
    * of the weights counts too, an example's share of it, and no epoch of its warm-up is chosen: an epoch that has pruned
    * little would often be better on the validation part.
    */
@@ -141,7 +142,7 @@ async function trainModel(
     seed: configuration.seed,
     binarise: binarises(configuration, examples.dtype),
   });
-  const measure = async ({ loss, reconstruction, kl }: Readonly<Record<string, number>>) => {
+  const measure = async ({ loss, reconstruction, kl = 0 }: Readonly<Record<string, number>>) => {
     const { weights, penalty, summary } = await network.of(trainer.weights, trainer.step / trainer.totalSteps);
     const measured = await evaluator.evaluate(weights);
     const record: EpochRecord = {

@@ -7,6 +7,7 @@ import { type TrainOptions, train } from '../train.js';
 import { CHECKPOINT_SECONDS } from '../trainer/epochs.js';
 import type { Progress } from '../trainer/trainer.js';
 import { override } from '../vae/configuration.js';
+import { describeEpoch, describeTerms } from './loss-terms.js';
 import {
   cacheDirOption,
   dataDirOption,
@@ -132,15 +133,16 @@ async function runVae(options: TrainOptions, display: ProgressDisplay, json: boo
     onProgress(progress) {
       onProgress?.(progress);
       const { epoch, step, totalSteps, metrics } = progress;
-      const terms = `−ELBO ${(metrics.reconstruction + metrics.kl).toFixed(2)} = ${metrics.reconstruction.toFixed(2)} + KL ${metrics.kl.toFixed(2)}`;
-      display.update(step, totalSteps, `epoch ${epoch + 1}/${configuration.epochs} · ${terms}${ofWeights(metrics)}`);
+      const terms = `${describeTerms(configuration, metrics)}${ofWeights(metrics)}`;
+      display.update(step, totalSteps, `epoch ${epoch + 1}/${configuration.epochs} · ${terms}`);
     },
-    onEpoch({ epoch, train: { reconstruction, kl }, validation, activeUnits, weights }) {
-      display.line(
-        `epoch ${epoch}: −ELBO train ${(reconstruction + kl).toFixed(2)}, validation ${validation?.loss.toFixed(2)} (KL ${validation?.kl.toFixed(2)}), ${activeUnits} of ${configuration.latent_size} latent dimensions active${describeWeights(weights)}`,
-      );
+    onEpoch(record) {
+      const { epoch, activeUnits, weights } = record;
+      display.line(`${describeEpoch(configuration, record)}${describeWeights(weights)}`);
       const hasCollapsed =
-        activeUnits === 0 && epoch > Math.max(1, configuration.kl_warm_up_fraction * configuration.epochs);
+        configuration.family !== 'autoencoder' &&
+        activeUnits === 0 &&
+        epoch > Math.max(1, configuration.kl_warm_up_fraction * configuration.epochs);
       if (hasCollapsed && !wasCollapsed) display.line(COLLAPSED);
       wasCollapsed = hasCollapsed;
     },

@@ -3,6 +3,7 @@ import { DataError } from '../data/data-error.js';
 import type { Examples } from '../data/dataset.js';
 import type { Engine } from '../engines/engine.js';
 import type { WeightValues } from '../nn/parameters.js';
+import { ConfigurationError } from '../vae/configuration-error.js';
 import type { Model } from '../vae/model.js';
 import { BINS, mutualInformationGap } from './disentanglement.js';
 import { ElboEvaluator, negativeLogLikelihood, type OnProgress } from './elbo.js';
@@ -32,7 +33,11 @@ export interface EvaluateOptions {
   readonly onProgress?: (metric: MetricName) => OnProgress;
 }
 
-/** Computes metrics of a trained model; the result has the form that manifests record. */
+/**
+ * Computes metrics of a trained model; the result has the form that manifests record. The metric `elbo` of an autoencoder
+ * is its reconstruction alone.
+ * @throws {DataError} where the data lack what a metric needs, {ConfigurationError} where the model does
+ */
 export async function evaluate(options: EvaluateOptions): Promise<Record<string, Metric>> {
   const { engine, model, weights, examples, split, seed, binarise } = options;
   const heldOut = { examples, seed, binarise };
@@ -53,6 +58,14 @@ export async function evaluate(options: EvaluateOptions): Promise<Record<string,
         const evaluator = await ElboEvaluator.create(engine, model, heldOut);
         const { negativeElbo, reconstruction, kl } = await evaluator.evaluate(weights, onProgress);
         await evaluator.release();
+        if (model.isDeterministic) {
+          record('reconstruction', {
+            value: reconstruction,
+            unit: 'nats',
+            protocol: `z the encoder's mean, ${pixels}seed ${seed}`,
+          });
+          break;
+        }
         const protocol = `one sample of z, ${pixels}seed ${seed}`;
         record('negative_elbo', { value: negativeElbo, unit: 'nats', protocol });
         record('reconstruction', { value: reconstruction, unit: 'nats', protocol });
@@ -60,6 +73,9 @@ export async function evaluate(options: EvaluateOptions): Promise<Record<string,
         break;
       }
       case 'nll': {
+        if (model.isDeterministic) {
+          throw new ConfigurationError('metric nll needs a distribution of z, which an autoencoder lacks');
+        }
         const { samples = DEFAULT_SAMPLES } = options;
         const { negativeLogLikelihood: value, standardError } = await negativeLogLikelihood(
           engine,

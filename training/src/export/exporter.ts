@@ -23,13 +23,13 @@ import { valuesOf, type WeightValues } from '../nn/parameters.js';
 import { encodeModel } from '../onnx/encode.js';
 import { float32, type TensorData } from '../onnx/tensor.js';
 import { previewPng } from '../pictures/preview.js';
-import { type EpochRecord, trainingCurves } from '../pictures/training-curves.js';
+import { curvesOf, type EpochRecord, trainingCurves } from '../pictures/training-curves.js';
 import type { Configuration } from '../vae/configuration.js';
 import { MIXTURE } from '../vae/mixture-prior.js';
 import type { Model } from '../vae/model.js';
 import { AggregatePosteriorEstimator } from './aggregate-posterior.js';
 import { describeCalibration, fitCombination } from './calibration.js';
-import { COMPONENTS, decoderGraph, encoderGraph, scorerGraph } from './graphs.js';
+import { decoderGraph, encoderGraph, scoreComponents, scorerGraph } from './graphs.js';
 import { checkParity } from './parity.js';
 
 const PREVIEW_IMAGES = 32;
@@ -86,8 +86,9 @@ export async function exportModel(
     const fitting = slice(validation, 0, middle);
     const reference = slice(validation, middle, validation.count);
     const uncombined = await engine.load(encodeModel(scorerGraph(model, weights, aggregate)));
-    const components = await runOverExamples(uncombined, fitting, COMPONENTS).finally(() => uncombined.release());
-    const combination = fitCombination(COMPONENTS.map((name) => components[name]));
+    const names = scoreComponents(model);
+    const components = await runOverExamples(uncombined, fitting, names).finally(() => uncombined.release());
+    const combination = fitCombination(names.map((name) => components[name]));
     const scorerBytes = encodeModel(scorerGraph(model, weights, aggregate, combination), configuration.description);
     const scorer = await load(scorerBytes);
     const scores = (await runOverExamples(scorer, reference, ['score'])).score.sort();
@@ -108,7 +109,7 @@ export async function exportModel(
       [GRAPH_FILES.decoder, decoderBytes],
       [GRAPH_FILES.scorer, scorerBytes],
       [CALIBRATION_FILE, encodeCalibration(scores)],
-      ['training-curves.svg', Buffer.from(trainingCurves(request.history))],
+      ['training-curves.svg', Buffer.from(trainingCurves(request.history, curvesOf(model)))],
     ]);
     if (mixture !== undefined) files.set(PRIOR_FILE, encodeMixture(mixture));
     if (input.kind === 'image') {
@@ -131,7 +132,7 @@ export async function exportModel(
         kind: configuration.prior,
         ...(mixture && { components: mixture.components, dimensions: mixture.dimensions }),
       },
-      scorer: { components: [...COMPONENTS] },
+      scorer: { components: [...names] },
       calibration: describeCalibration(scores, `${configuration.dataset}, second half of the validation split`),
       training: request.training,
       metrics: { ...request.metrics },
