@@ -10,6 +10,7 @@ export { type Device, OnnxRuntimeEngine } from './engines/onnxruntime.js';
 export { type EvaluateOptions, evaluate, METRICS, type MetricName } from './evaluation/evaluate.js';
 export { readTrainedModel, type TrainedModel } from './evaluation/trained-model.js';
 export { ParityError } from './export/parity.js';
+export { type Report, type ReportOptions, writeReport } from './report/write-report.js';
 export { type TrainOptions, type TrainResult, train } from './train.js';
 export { CheckpointError } from './trainer/checkpoint.js';
 export { type Progress, TrainingError } from './trainer/trainer.js';

@@ -39,9 +39,9 @@ export const modelRoutes: FastifyPluginAsyncTypebox = async (app) => {
     async (request) => {
       const { registry } = app.service;
       const model = registry.get(request.params.name, request.query.version);
-      const { likelihood, prior, scorer, calibration, training } = model.manifest;
+      const { likelihood, prior, condition, scorer, calibration, training } = model.manifest;
       const versions = registry.versions(request.params.name).map(({ manifest }) => manifest.version);
-      return { ...summary(model), versions, likelihood, prior, scorer, calibration, training };
+      return { ...summary(model), versions, likelihood, prior, condition, scorer, calibration, training };
     },
   );
 

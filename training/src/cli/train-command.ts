@@ -2,11 +2,12 @@ import { Command, Option } from 'commander';
 import { loadDataset } from '../data/datasets.js';
 import { createEngine } from '../engines/create-engine.js';
 import { TfjsEngine } from '../engines/tfjs.js';
+import { duration } from '../pictures/numbers.js';
 import { isClassifier, loadAnyPreset, parseAnyConfiguration } from '../presets.js';
 import { type TrainOptions, train } from '../train.js';
 import { CHECKPOINT_SECONDS } from '../trainer/epochs.js';
 import type { Progress } from '../trainer/trainer.js';
-import { override } from '../vae/configuration.js';
+import { ConfigurationError, override } from '../vae/configuration.js';
 import { describeEpoch, describeTerms } from './loss-terms.js';
 import {
   cacheDirOption,
@@ -20,7 +21,7 @@ import {
   seedOption,
   withEngineOptions,
 } from './options.js';
-import { duration, type ProgressDisplay, phasedProgress, progressDisplay } from './progress.js';
+import { type ProgressDisplay, phasedProgress, progressDisplay } from './progress.js';
 import { skippedSteps } from './skipped-steps.js';
 import { runClassifier } from './train-classifier.js';
 import { describeWeights, ofWeights } from './weights.js';
@@ -36,6 +37,7 @@ interface TrainFlags extends EngineFlags {
   readonly epochs?: number;
   readonly limit?: number;
   readonly seed?: number;
+  readonly from?: string;
   readonly resume?: boolean;
   readonly checkpointSeconds: number;
   readonly set: readonly string[];
@@ -58,6 +60,7 @@ export function trainCommand(): Command {
     .option('--epochs <n>', 'passes over the training examples', integer(1, 1_000_000))
     .addOption(limitOption())
     .addOption(seedOption('of initial weights, shuffles, noise and the validation split'))
+    .option('--from <model>', 'directory of a version whose weights training starts from, such as models/mnist/1')
     .option('--resume', 'go on from the newest checkpoint of an interrupted run')
     .addOption(
       new Option('--checkpoint-seconds <n>', 'time between checkpoints; 0: one after every second or so of training')
@@ -81,6 +84,9 @@ async function run(flags: TrainFlags): Promise<void> {
     ],
     parseAnyConfiguration,
   );
+  if (isClassifier(configuration) && flags.from !== undefined) {
+    throw new ConfigurationError('--from is for models of the store; expected no --from for a classifier');
+  }
   const engine = await createEngine(flags);
   if (engine instanceof TfjsEngine)
     console.error(`engine: ${engine.backend}${engine.note === undefined ? '' : ` (${engine.note})`}`);
@@ -114,7 +120,7 @@ async function run(flags: TrainFlags): Promise<void> {
   try {
     const isDone = isClassifier(configuration)
       ? await runClassifier({ ...shared, configuration }, display, json)
-      : await runVae({ ...shared, configuration }, display, json);
+      : await runVae({ ...shared, configuration, from: flags.from }, display, json);
     if (isDone) return;
     console.error('interrupted; the same command with --resume goes on from here');
     process.exitCode = INTERRUPTED;

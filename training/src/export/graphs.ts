@@ -16,9 +16,11 @@ import {
   unsqueeze,
 } from '../onnx/ops.js';
 import { float32, type Tensor } from '../onnx/tensor.js';
-import type { Model } from '../vae/model.js';
+import { labelInput, type Model } from '../vae/model.js';
 import type { AggregatePosterior } from './aggregate-posterior.js';
 import type { ScoreCombination } from './calibration.js';
+
+// The graphs of a conditional model take `label`, [N, classes], beside x or z: 1 at the number of each example's class.
 
 /** The scorer's outputs of one number an example; bigger is not always more anomalous, which the combination knows. */
 const COMPONENTS = ['reconstruction', 'kl', 'mahalanobis', 'posterior_scale'] as const;
@@ -36,7 +38,7 @@ export function scoreComponents({ isDeterministic }: Pick<Model, 'isDeterministi
 export function encoderGraph(model: Model, values: WeightValues): Graph {
   const graph = new Graph('encoder');
   const x = graph.input('x', 'float32', ['N', ...model.inputShape]);
-  const { posterior } = model.infer(x, constantWeights(graph, values));
+  const { posterior } = model.infer(x, constantWeights(graph, values), { label: labelInput(graph, model) });
   graph.output(posterior.mean, 'mean');
   graph.output(posterior.logVariance, 'log_variance');
   return graph;
@@ -47,7 +49,7 @@ export function decoderGraph(model: Model, values: WeightValues): Graph {
   const graph = new Graph('decoder');
   const z = graph.input('z', 'float32', ['N', model.latentSize]);
   const weights = constantWeights(graph, values);
-  graph.output(model.mean(model.decode(z, weights), weights), 'x_mean');
+  graph.output(model.mean(model.decode(z, weights, labelInput(graph, model)), weights), 'x_mean');
   return graph;
 }
 
@@ -64,7 +66,7 @@ export function scorerGraph(
   const graph = new Graph('scorer');
   const weights = constantWeights(graph, values);
   const x = graph.input('x', 'float32', ['N', ...model.inputShape]);
-  const { posterior, decode } = model.infer(x, weights);
+  const { posterior, decode } = model.infer(x, weights, { label: labelInput(graph, model) });
   const errorMap = model.deviance(x, decode(), weights);
   const whitening = graph.constant(float32(aggregate.whitening, [model.latentSize, model.latentSize]));
   const centred = sub(posterior.mean, graph.constant(float32(aggregate.mean, [model.latentSize])));

@@ -1,6 +1,7 @@
 import { type ScaleLinear, scaleLinear } from 'd3-scale';
 import { line } from 'd3-shape';
 import type { WeightsSummary } from '../nn/sparsity.js';
+import { isDrawable, significant } from './numbers.js';
 
 /** Means over an epoch's examples, in nats. */
 export interface LossTerms {
@@ -214,24 +215,10 @@ function spans(low: number, high: number): boolean {
   return high - low > 1e-9 * Math.max(Math.abs(low), Math.abs(high), 1e-20);
 }
 
-/** Training runs in float32: what isn't finite there isn't a value. */
-function isDrawable(value: number): boolean {
-  return Number.isFinite(Math.fround(value));
-}
-
 /** Keeps tick labels as short as the room beside the axis: 250k and 2e-5 where plain numbers are longer. */
 function tickSpecifier(largest: number): string | undefined {
   if (largest >= 1e5) return '~s';
   return largest < 1e-2 ? '~e' : undefined;
-}
-
-/** About four significant digits, with a real minus sign. */
-function significant(value: number): string {
-  if (!isDrawable(value)) return 'not finite';
-  const size = Math.abs(value);
-  const exponential = size >= 1e6 || (size < 1e-3 && size > 0);
-  const text = exponential ? value.toExponential(2) : size >= 1e4 ? value.toFixed(0) : value.toPrecision(4);
-  return text.replaceAll('-', '−');
 }
 
 function round(value: number): number {

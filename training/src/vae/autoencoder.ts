@@ -18,10 +18,11 @@ export function autoencoderObjective(model: Model, configuration: Configuration,
     parameters: model.parameters,
     losses: [{ name: RECONSTRUCTION, parameters: model.parameters.filter(({ trainable }) => trainable), optimiser }],
     noise: {},
+    ...(model.classes !== undefined && { classes: model.classes }),
     schedules: {},
     terms: ['loss', 'reconstruction'],
-    build({ x }, weights) {
-      const { decode } = model.infer(x, weights);
+    build({ x, labels: label }, weights) {
+      const { decode } = model.infer(x, weights, { label });
       const loss = reduceMean(model.negativeLogLikelihood(x, decode(), weights));
       return { terms: { loss, reconstruction: loss }, losses: { [RECONSTRUCTION]: loss } };
     },

@@ -225,6 +225,11 @@ export const ConfigurationSchema = Type.Object(
     family: Type.Enum([...FAMILIES], {
       description: 'vae; autoencoder: z is the mean of the encoder, without noise or a KL term',
     }),
+    conditional: Type.Boolean({
+      default: false,
+      description:
+        'Whether encoder and decoder know the class of each example, so that samples of a class can be drawn',
+    }),
     likelihood: oneOf(Object.keys(LIKELIHOODS) as (keyof typeof LIKELIHOODS)[]),
     binarisation: Type.Enum(['dynamic', 'none'], {
       default: 'dynamic',
@@ -362,6 +367,10 @@ function consistent(configuration: Configuration): Configuration {
     [
       samples === 1 || (objective.beta === 1 && objective.covariance === 'none'),
       `objective.beta is ${objective.beta} and objective.covariance ${objective.covariance}; expected 1 and none with ${samples} importance samples`,
+    ],
+    [
+      configuration.prior !== 'vamp' || !configuration.conditional,
+      'prior is vamp; expected standard-normal or gaussian-mixture for a conditional model, since pseudo-inputs have no class',
     ],
     [
       configuration.prior !== 'vamp' || (objective.free_bits === 0 && objective.maximum_mean_discrepancy === 0),
