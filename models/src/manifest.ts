@@ -179,7 +179,10 @@ export const TrainingRecordSchema = Type.Object({
   epochs: Type.Integer({ minimum: 0 }),
   steps: Type.Integer({ minimum: 0 }),
   skipped_steps: Type.Optional(
-    Type.Integer({ minimum: 0, description: 'Steps whose loss or gradient was not finite, and which changed nothing' }),
+    Type.Integer({
+      minimum: 0,
+      description: 'Steps that changed nothing: a loss or gradient was not finite, or a gradient too long',
+    }),
   ),
   started_at: Type.String(),
   started_from: Type.Optional(

@@ -37,6 +37,7 @@ const CONFIGURATIONS: Readonly<Record<string, Partial<Configuration>>> = {
     decoder: { convolutions: convolutions(5, 3), hidden: [], stochastic_layers: [{ after_layer: 1, latents: 2 }] },
     objective: { ...objective, importance_samples: 3 },
   },
+  'an autoencoder': { family: 'autoencoder', prior: 'gaussian-mixture', kl_warm_up_fraction: 0 },
   'classes, by importance samples': { conditional: true, objective: { ...objective, importance_samples: 3 } },
   'a VampPrior': { prior: 'vamp', prior_components: 7 },
   'a VampPrior above stochastic layers': {
@@ -56,6 +57,7 @@ const CONFIGURATIONS: Readonly<Record<string, Partial<Configuration>>> = {
   'numbers and codes under a mixed likelihood': { likelihood: 'mixed' },
   AdamW: { optimiser: { ...optimiser, kind: 'adamw', weight_decay: 0.1 } },
   Adamax: { optimiser: { ...optimiser, kind: 'adamax' } },
+  'gradients some of which are too long': { optimiser: { ...optimiser, skip_gradient_norm: 1.95 } },
   'momentum and a short limit of the gradient': {
     optimiser: { ...optimiser, kind: 'sgd', momentum: 0.9, learning_rate: 1e-3, gradient_norm_limit: 1 },
   },

@@ -9,7 +9,7 @@ import { evaluate } from './evaluation/evaluate.js';
 import { MINIMUM_HELD_OUT } from './export/calibration.js';
 import { exportModel } from './export/exporter.js';
 import { trainedWeights } from './export/trained-weights.js';
-import { type EpochRecord, trainingCurves } from './pictures/training-curves.js';
+import { curvesOf, type EpochRecord, trainingCurves } from './pictures/training-curves.js';
 import { momentsFor, preparedFor } from './prepared-data.js';
 import { startFrom, startingWith } from './start-from.js';
 import type { CheckpointStore } from './trainer/checkpoint.js';
@@ -42,7 +42,8 @@ export interface TrainResult {
   readonly directory: string;
   readonly manifest: Manifest;
   /**
-   * Epoch, from 1, whose weights were exported: the one with the lowest validation −ELBO. With variational dropout the KL
+   * Epoch, from 1, whose weights were exported: the one with the lowest validation −ELBO, of an autoencoder the lowest
+   * reconstruction. With variational dropout the KL
    * of the weights counts too, an example's share of it, and no epoch of its warm-up is chosen: an epoch that has pruned
    * little would often be better on the validation part.
    */
@@ -118,7 +119,7 @@ export async function train(options: TrainOptions): Promise<TrainResult | undefi
       ...(await evaluate({ ...measured, examples: validation, split: 'validation' })),
       ...(await evaluate({ ...measured, examples: dataset.test, split: 'test' })),
     },
-    curves: trainingCurves(run.history),
+    curves: trainingCurves(run.history, curvesOf(plain)),
   });
   await checkpoints.clear();
   return { ...exported, bestEpoch: best.epoch, secondsPerStep: run.secondsPerStep };
@@ -151,7 +152,7 @@ async function trainModel(
     seed: configuration.seed,
     binarise: binarises(configuration, examples.dtype),
   });
-  const measure = async ({ loss, reconstruction, kl }: Readonly<Record<string, number>>) => {
+  const measure = async ({ loss, reconstruction, kl = 0 }: Readonly<Record<string, number>>) => {
     const { weights, penalty, summary } = await network.of(trainer.weights, trainer.step / trainer.totalSteps);
     const measured = await evaluator.evaluate(weights);
     const record: EpochRecord = {

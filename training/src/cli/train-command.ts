@@ -8,6 +8,7 @@ import { type TrainOptions, train } from '../train.js';
 import { CHECKPOINT_SECONDS } from '../trainer/epochs.js';
 import type { Progress } from '../trainer/trainer.js';
 import { ConfigurationError, override } from '../vae/configuration.js';
+import { describeEpoch, describeTerms } from './loss-terms.js';
 import {
   cacheDirOption,
   dataDirOption,
@@ -21,6 +22,7 @@ import {
   withEngineOptions,
 } from './options.js';
 import { type ProgressDisplay, phasedProgress, progressDisplay } from './progress.js';
+import { skippedSteps } from './skipped-steps.js';
 import { runClassifier } from './train-classifier.js';
 import { describeWeights, ofWeights } from './weights.js';
 
@@ -102,7 +104,7 @@ async function run(flags: TrainFlags): Promise<void> {
   const interrupt = () => interruption.abort();
   process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
   const display = progressDisplay(configuration.name);
-  let skippedBefore = 0;
+  const describeSkipped = skippedSteps();
   const shared = {
     engine,
     dataset,
@@ -110,11 +112,8 @@ async function run(flags: TrainFlags): Promise<void> {
     resume: flags.resume ?? false,
     checkpointSeconds: flags.checkpointSeconds,
     signal: interruption.signal,
-    onProgress({ step, skippedSteps }: Progress) {
-      if (skippedSteps === skippedBefore) return;
-      const more = skippedSteps - skippedBefore;
-      display.line(`${more} ${more === 1 ? 'step' : 'steps'} before step ${step} skipped: loss or gradient not finite`);
-      skippedBefore = skippedSteps;
+    onProgress(progress: Progress) {
+      for (const line of describeSkipped(progress)) display.line(line);
     },
   };
   const json = flags.json ?? false;
@@ -140,15 +139,16 @@ async function runVae(options: TrainOptions, display: ProgressDisplay, json: boo
     onProgress(progress) {
       onProgress?.(progress);
       const { epoch, step, totalSteps, metrics } = progress;
-      const terms = `−ELBO ${(metrics.reconstruction + metrics.kl).toFixed(2)} = ${metrics.reconstruction.toFixed(2)} + KL ${metrics.kl.toFixed(2)}`;
-      display.update(step, totalSteps, `epoch ${epoch + 1}/${configuration.epochs} · ${terms}${ofWeights(metrics)}`);
+      const terms = `${describeTerms(configuration, metrics)}${ofWeights(metrics)}`;
+      display.update(step, totalSteps, `epoch ${epoch + 1}/${configuration.epochs} · ${terms}`);
     },
-    onEpoch({ epoch, train: { reconstruction, kl }, validation, activeUnits, weights }) {
-      display.line(
-        `epoch ${epoch}: −ELBO train ${(reconstruction + kl).toFixed(2)}, validation ${validation?.loss.toFixed(2)} (KL ${validation?.kl.toFixed(2)}), ${activeUnits} of ${configuration.latent_size} latent dimensions active${describeWeights(weights)}`,
-      );
+    onEpoch(record) {
+      const { epoch, activeUnits, weights } = record;
+      display.line(`${describeEpoch(configuration, record)}${describeWeights(weights)}`);
       const hasCollapsed =
-        activeUnits === 0 && epoch > Math.max(1, configuration.kl_warm_up_fraction * configuration.epochs);
+        configuration.family !== 'autoencoder' &&
+        activeUnits === 0 &&
+        epoch > Math.max(1, configuration.kl_warm_up_fraction * configuration.epochs);
       if (hasCollapsed && !wasCollapsed) display.line(COLLAPSED);
       wasCollapsed = hasCollapsed;
     },

@@ -13,7 +13,7 @@ import { type LatentStructure, LatentUse } from './latent-structure.js';
 
 /** Means over examples, in nats. */
 export interface ElboEstimate {
-  /** −ELBO = reconstruction + kl. */
+  /** −ELBO = reconstruction + kl; of an autoencoder the reconstruction, its kl being 0. */
   readonly negativeElbo: number;
   readonly reconstruction: number;
   readonly kl: number;

@@ -3,6 +3,7 @@ import { DataError } from '../data/data-error.js';
 import { type Examples, type Factors, inMemory, spread } from '../data/dataset.js';
 import type { Engine } from '../engines/engine.js';
 import type { WeightValues } from '../nn/parameters.js';
+import { ConfigurationError } from '../vae/configuration-error.js';
 import type { Model } from '../vae/model.js';
 import { DEPTH, ROUNDS } from './boosted-trees.js';
 import { dci, TREE_EXAMPLES } from './dci.js';
@@ -62,8 +63,10 @@ type Measured = Pick<Metric, 'value' | 'unit' | 'protocol'> & Partial<Pick<Metri
 type Measurement = (bench: Bench, onProgress?: OnProgress) => Promise<Readonly<Record<string, Measured>>>;
 
 /**
- * Computes metrics of a trained model; the result has the form that manifests record.
- * @throws {DataError} where the data lack what a metric needs: classes, factors, a training part
+ * Computes metrics of a trained model; the result has the form that manifests record. The metric `elbo` of an autoencoder
+ * is its reconstruction alone.
+ * @throws {DataError} where the data lack what a metric needs: classes, factors, a training part;
+ *   {ConfigurationError} where the model does
  */
 export async function evaluate(options: EvaluateOptions): Promise<Record<string, Metric>> {
   const { examples } = options;
@@ -116,11 +119,15 @@ class Bench {
 }
 
 const MEASUREMENTS: Readonly<Record<MetricName, Measurement>> = {
-  async elbo({ options }, onProgress) {
+  async elbo({ options }, onProgress): Promise<Record<string, Measured>> {
     const { engine, model, weights, examples, seed, binarise } = options;
     const evaluator = await ElboEvaluator.create(engine, model, { examples, seed, binarise });
     const { negativeElbo, reconstruction, kl } = await evaluator.evaluate(weights, onProgress);
     await evaluator.release();
+    if (model.isDeterministic) {
+      const protocol = `z the encoder's mean, ${pixels(options)}seed ${seed}`;
+      return { reconstruction: { value: reconstruction, unit: 'nats', protocol } };
+    }
     const protocol = `one sample of z, ${pixels(options)}seed ${seed}`;
     return {
       negative_elbo: { value: negativeElbo, unit: 'nats', protocol },
@@ -131,6 +138,9 @@ const MEASUREMENTS: Readonly<Record<MetricName, Measurement>> = {
 
   async nll({ options }, onProgress) {
     const { engine, model, weights, examples, seed, binarise, samples = DEFAULT_SAMPLES } = options;
+    if (model.isDeterministic) {
+      throw new ConfigurationError('metric nll needs a distribution of z, which an autoencoder lacks');
+    }
     const heldOut = { examples, seed, binarise };
     const { negativeLogLikelihood: value, standardError } = await negativeLogLikelihood(
       engine,

@@ -31,7 +31,7 @@ import type { Configuration } from '../vae/configuration.js';
 import { MIXTURE } from '../vae/mixture-prior.js';
 import type { Model } from '../vae/model.js';
 import { describeCalibration, fitCombination } from './calibration.js';
-import { COMPONENTS, decoderGraph, encoderGraph, scorerGraph } from './graphs.js';
+import { decoderGraph, encoderGraph, scoreComponents, scorerGraph } from './graphs.js';
 import { checkParity } from './parity.js';
 
 const PREVIEW_IMAGES = 32;
@@ -93,10 +93,9 @@ export async function exportModel(
     const fitting = slice(validation, 0, middle);
     const reference = slice(validation, middle, validation.count);
     const uncombined = await engine.load(encodeModel(scorerGraph(model, weights, aggregate)));
-    const components = await runOverExamples(uncombined, fitting, COMPONENTS, model).finally(() =>
-      uncombined.release(),
-    );
-    const combination = fitCombination(COMPONENTS.map((name) => components[name]));
+    const names = scoreComponents(model);
+    const components = await runOverExamples(uncombined, fitting, names, model).finally(() => uncombined.release());
+    const combination = fitCombination(names.map((name) => components[name]));
     const scorerBytes = written(scorerGraph(model, weights, aggregate, combination));
     const scorer = await load(scorerBytes);
     const scores = (await runOverExamples(scorer, reference, ['score'], model)).score.sort();
@@ -145,7 +144,7 @@ export async function exportModel(
         kind: configuration.prior,
         ...(mixture && { components: mixture.components, dimensions: mixture.dimensions }),
       },
-      scorer: { components: [...COMPONENTS] },
+      scorer: { components: [...names] },
       calibration: describeCalibration(scores, `${configuration.dataset}, second half of the validation split`),
       training: request.training,
       ...(request.prunedFrom && { pruned_from: request.prunedFrom }),

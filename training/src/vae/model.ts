@@ -4,7 +4,7 @@ import { type LayerMaker, plain } from '../nn/linear.js';
 import { joined, type Part, type Weights } from '../nn/parameters.js';
 import { dropoutLayers } from '../nn/variational-dropout.js';
 import type { Graph } from '../onnx/graph.js';
-import { clip, concat, expand, expandLike, flatten, reshape, split, unsqueeze } from '../onnx/ops.js';
+import { clip, concat, expand, expandLike, flatten, reshape, scalar, split, unsqueeze } from '../onnx/ops.js';
 import { type Dimension, elementCount, type Tensor } from '../onnx/tensor.js';
 import { type Configuration, ConfigurationError, type DropoutPart } from './configuration.js';
 import { type Likelihood, type LikelihoodData, likelihoodFor } from './likelihoods.js';
@@ -26,7 +26,7 @@ export interface Inference {
 }
 
 export interface InferenceOptions {
-  /** Standard normal, [N, latentSize]: z is drawn with it. Without it z is the mean, layer by layer. */
+  /** Standard normal, [N, latentSize]: z is drawn with it. Without it z is the mean, layer by layer, as always in an autoencoder. */
   readonly noise?: Tensor;
   /** Samples of z for each example, which then come beside each other: N is that of x times so many. */
   readonly samples?: number;
@@ -34,7 +34,7 @@ export interface InferenceOptions {
   readonly label?: Tensor | undefined;
 }
 
-/** A variational autoencoder: what it learns, and how its parts extend a graph. The weights stand elsewhere. */
+/** A variational or a plain autoencoder: what it learns, and how its parts extend a graph. The weights stand elsewhere. */
 export interface Model extends Part {
   readonly inputShape: readonly number[];
   /** Latent dimensions of all stochastic layers, the first one's first. */
@@ -42,6 +42,11 @@ export interface Model extends Part {
   /** Of a conditional model. */
   readonly classes: number | undefined;
   readonly likelihood: Likelihood;
+  /**
+   * Whether z is the encoder's mean, as in an autoencoder: nothing is drawn, the ELBO means nothing, and the posterior's
+   * log variance is a constant, the least that a configuration lets it be.
+   */
+  readonly isDeterministic: boolean;
   readonly prior: Prior;
   /** Of the first stochastic layer, where the prior is a mixture. */
   readonly mixture: MixturePrior | undefined;
@@ -96,7 +101,10 @@ export function buildModel(
     classes,
   });
   const meanHead = dense('encoder.mean', encoder.outputs, topSize, { make: make('encoder') });
-  const logVarianceHead = dense('encoder.log_variance', encoder.outputs, topSize, { make: make('encoder') });
+  const isDeterministic = configuration.family === 'autoencoder';
+  const logVarianceHead = isDeterministic
+    ? undefined
+    : dense('encoder.log_variance', encoder.outputs, topSize, { make: make('encoder') });
   const decoder = decoderNetwork(configuration, likelihood.decodedShape, encoder, convolutions, {
     outputBias: likelihood.outputBias,
     make: make('decoder'),
@@ -105,10 +113,14 @@ export function buildModel(
 
   const sizes = [topSize, ...decoder.stochasticLayers.map(({ size }) => size)];
   const latentSize = sizes.reduce((sum, size) => sum + size);
-  const topPosterior = (features: Tensor, weights: Weights): Posterior => ({
-    mean: meanHead.apply(features, weights),
-    logVariance: clip(logVarianceHead.apply(features, weights), -limit, limit),
-  });
+  const topPosterior = (features: Tensor, weights: Weights): Posterior => {
+    const mean = meanHead.apply(features, weights);
+    const logVariance =
+      logVarianceHead === undefined
+        ? expandLike(scalar(mean.graph, -limit), mean)
+        : clip(logVarianceHead.apply(features, weights), -limit, limit);
+    return { mean, logVariance };
+  };
   const mixture = mixtureOf(configuration, isTrained, {
     shape: likelihood.presentedShape,
     arePixels: inputShape.length > 1,
@@ -119,7 +131,7 @@ export function buildModel(
   const parts = joined([
     encoder,
     meanHead,
-    logVarianceHead,
+    ...(logVarianceHead === undefined ? [] : [logVarianceHead]),
     decoder,
     likelihood,
     { parameters: mixture?.parameters ?? [] },
@@ -136,6 +148,7 @@ export function buildModel(
     latentSize,
     classes,
     likelihood,
+    isDeterministic,
     prior: mixture === undefined ? standardNormal : priorOfFirst(topSize, latentSize, mixture),
     mixture,
     ...parts,
@@ -145,7 +158,7 @@ export function buildModel(
       );
       const posteriors: Posterior[] = [];
       const drawn: Tensor[] = [];
-      const noises = noise === undefined ? [] : partsOf(noise, sizes);
+      const noises = noise === undefined || isDeterministic ? [] : partsOf(noise, sizes);
       const draw = (posterior: Posterior): Tensor => {
         const part = noises[drawn.length];
         const z = part === undefined ? posterior.mean : reparameterise(posterior, part);

@@ -1,6 +1,7 @@
 import type { Parameter, Weights } from '../nn/parameters.js';
-import { abs, add, mul, neg, reduceMean, reshape, sub } from '../onnx/ops.js';
+import { abs, add, mul, neg, reduceMean, reshape, sub, zerosLike } from '../onnx/ops.js';
 import type { Tensor } from '../onnx/tensor.js';
+import { autoencoderObjective } from './autoencoder.js';
 import type { Configuration, ObjectiveConfiguration, OptimiserConfiguration } from './configuration.js';
 import { importanceBound } from './importance.js';
 import { type InferenceOptions, type Model, repeatRows } from './model.js';
@@ -61,7 +62,7 @@ export interface ElboTerms {
   readonly z: Tensor;
   /** −log p(x | z) of each example, in nats: [N]. */
   readonly reconstruction: Tensor;
-  /** KL(q(z | x) ‖ p(z)) of each example, in nats, estimated by z where it has no closed form: [N]. */
+  /** KL(q(z | x) ‖ p(z)) of each example, in nats, estimated by z where it has no closed form, 0 of an autoencoder: [N]. */
   readonly kl: Tensor;
 }
 
@@ -76,22 +77,21 @@ export function elboTerms(
   drawn: Pick<InferenceOptions, 'noise' | 'label'>,
 ): ElboTerms {
   const { posterior, z, decode } = model.infer(x, weights, drawn);
-  return {
-    posterior,
-    z,
-    reconstruction: model.negativeLogLikelihood(x, decode(), weights),
-    kl: klTerm(model.prior, posterior, z, weights),
-  };
+  const reconstruction = model.negativeLogLikelihood(x, decode(), weights);
+  const kl = model.isDeterministic ? zerosLike(reconstruction) : klTerm(model.prior, posterior, z, weights);
+  return { posterior, z, reconstruction, kl };
 }
 
 /**
  * The objective of a configuration: the negative ELBO of a minibatch, its mean over the examples, with the KL term
- * weighted as scheduled, and with whatever the configuration puts beside it or in its place.
+ * weighted as scheduled, and with whatever the configuration puts beside it or in its place; that of its family where it
+ * is none of a VAE.
  * @param trainExamples how many there are, of which the KL term of weights counts once; a model without such weights
  *   needs none
  */
 export function vaeObjective(model: Model, configuration: Configuration, trainExamples?: number): Objective {
-  const { objective, dropout } = configuration;
+  const { family, objective, dropout } = configuration;
+  if (family === 'autoencoder') return autoencoderObjective(model, configuration, trainExamples);
   const isSampled = objective.importance_samples > 1;
   const ofExamples: Objective = {
     parameters: model.parameters,
