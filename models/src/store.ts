@@ -7,11 +7,14 @@ import {
   CALIBRATION_FILE,
   type FileRecord,
   GRAPH_FILES,
+  type Latent,
   type Manifest,
   MODEL_NAME_PATTERN,
   MODEL_VERSION_PATTERN,
+  PRIOR_FILE,
   parseManifest,
 } from './manifest.js';
+import { decodeMixture, type LatentPrior } from './prior.js';
 
 const NAME = new RegExp(MODEL_NAME_PATTERN);
 const VERSION = new RegExp(MODEL_VERSION_PATTERN);
@@ -30,6 +33,7 @@ export interface LoadedModel {
   readonly graphs: Readonly<Record<keyof typeof GRAPH_FILES, Uint8Array>>;
   /** Held-out scores, ascending. */
   readonly calibrationScores: Float32Array;
+  readonly prior: LatentPrior;
 }
 
 /** A manifest before the files are hashed: the writer fills in `version` and `files`. */
@@ -82,6 +86,11 @@ export async function readModel(directory: string): Promise<LoadedModel> {
   };
   const calibrationScores = decodeCalibration(directory, contentOf(CALIBRATION_FILE), manifest.calibration.size);
   checkThresholds(directory, manifest, calibrationScores);
+  const { components, dimensions } = manifest.prior;
+  const mixture =
+    components === undefined || dimensions === undefined
+      ? undefined
+      : decodeMixture(contentOf(PRIOR_FILE), { components, dimensions });
   return {
     directory,
     manifest,
@@ -91,6 +100,7 @@ export async function readModel(directory: string): Promise<LoadedModel> {
       scorer: contentOf(GRAPH_FILES.scorer),
     },
     calibrationScores,
+    prior: { latentSize: manifest.latent.size, ...(mixture && { mixture }) },
   };
 }
 
@@ -178,12 +188,21 @@ export async function writeVersion<Record>(
 }
 
 /**
- * Adds metrics to a version's manifest, replacing those of the same name; the manifest is always a whole one.
+ * Adds metrics to a version's manifest, replacing those of the same name, and what is known of its latent space beyond
+ * the summary; the manifest is always a whole one.
  * @throws {ModelStoreError} where the version cannot be read
  */
-export async function recordMetrics(directory: string, metrics: Manifest['metrics']): Promise<Manifest> {
+export async function recordMetrics(
+  directory: string,
+  metrics: Manifest['metrics'],
+  latent: Partial<Latent> = {},
+): Promise<Manifest> {
   const manifest = await readManifest(directory);
-  const updated = parseManifest({ ...manifest, metrics: { ...manifest.metrics, ...metrics } });
+  const updated = parseManifest({
+    ...manifest,
+    latent: { ...manifest.latent, ...latent },
+    metrics: { ...manifest.metrics, ...metrics },
+  });
   await replaceDurably(join(directory, 'manifest.json'), formatJson(updated));
   return updated;
 }

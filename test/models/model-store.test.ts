@@ -12,8 +12,10 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import {
+  type AggregatePosteriorRecord,
   CALIBRATION_FILE,
   encodeCalibration,
+  encodeMixture,
   listModels,
   type ManifestDraft,
   parseManifest,
@@ -27,6 +29,26 @@ import { describe, expect, test } from 'vitest';
 import { temporaryDirectory } from '../support/temporary-directory.js';
 
 const scores = Float32Array.of(3, 1, 2);
+
+/** Of two dimensions. */
+function aggregate(changes: Partial<AggregatePosteriorRecord> = {}): AggregatePosteriorRecord {
+  return {
+    split: 'test',
+    examples: 5,
+    mean: [0, 0.1],
+    standard_deviation_of_means: [0.9, 0.01],
+    variance: [1, 1],
+    strongest_correlations: [
+      { dimension: 1, correlation: 0.5 },
+      { dimension: 0, correlation: 0.5 },
+    ],
+    covariance: [
+      [1, 0.5],
+      [0.5, 1],
+    ],
+    ...changes,
+  };
+}
 
 function draft(changes: Partial<ManifestDraft> = {}): ManifestDraft {
   return {
@@ -93,6 +115,55 @@ describe('model store', () => {
     expect(Buffer.from(loaded.graphs.encoder).toString()).toBe('the encoder');
     expect(Array.from(loaded.calibrationScores)).toEqual([1, 2, 3]);
     expect(readdirSync(join(store, 'demo')).sort()).toEqual(['1', '2']);
+  });
+
+  test('a mixture that samples are drawn from stands in a file of its own', async () => {
+    const mixture = {
+      components: 1,
+      dimensions: 2,
+      weights: Float32Array.of(1),
+      means: Float32Array.of(0.5, -1),
+      deviations: Float32Array.of(1, 2),
+    };
+    const prior = { kind: 'vamp', components: 1, dimensions: 2 };
+    const all = files().set('prior.f32', encodeMixture(mixture));
+    const { directory } = await writeModel(temporaryDirectory(), draft({ prior }), all);
+    expect((await readModel(directory)).prior).toEqual({ latentSize: 2, mixture });
+
+    const write = (changed: ManifestDraft['prior'], contents: Map<string, Uint8Array>) =>
+      writeModel(temporaryDirectory(), draft({ prior: changed }), contents);
+    await expect(write(prior, files())).rejects.toThrow(/prior.kind is vamp; expected .* the file prior.f32/);
+    await expect(write({ kind: 'vamp' }, all)).rejects.toThrow(/prior.kind is vamp; expected .* components/);
+    await expect(write({ ...prior, kind: 'standard-normal' }, all)).rejects.toThrow(/prior.kind is standard-normal/);
+    await expect(write({ ...prior, dimensions: 3 }, all)).rejects.toThrow(
+      /prior.dimensions is 3; expected at most latent.size = 2/,
+    );
+    const { directory: short } = await write({ ...prior, components: 2 }, all);
+    await expect(readModel(short)).rejects.toThrow(/the prior has 20 bytes; expected 40/);
+  });
+
+  test('the classes of a conditional model come back, and what contradicts itself is refused', async () => {
+    const condition = { classes: 3, frequencies: [0.5, 0.25, 0.25], names: ['none', '1', 'many'] };
+    const write = (changed: ManifestDraft['condition']) =>
+      writeModel(temporaryDirectory(), draft({ condition: changed }), files());
+    const { directory } = await write(condition);
+    expect((await readModel(directory)).manifest.condition).toEqual(condition);
+
+    const wrong: [Partial<typeof condition>, RegExp][] = [
+      [{ classes: 1, frequencies: [1], names: ['none'] }, /manifest: condition.classes/],
+      [{ classes: 257 }, /manifest: condition.classes/],
+      [{ classes: 2.5 }, /manifest: condition.classes/],
+      [{ frequencies: [0.5, 0.5] }, /condition.frequencies has 2 numbers; expected condition.classes = 3/],
+      [{ frequencies: [0.5, 0.25, 0.3] }, /condition.frequencies has the sum 1.05; expected 1/],
+      [{ frequencies: [1.5, -0.25, -0.25] }, /manifest: condition.frequencies/],
+      [{ names: ['none', 'one'] }, /condition.names has 2 names; expected condition.classes = 3/],
+      [{ names: ['none', 'one', 'none'] }, /condition.names has "none" twice/],
+      [{ names: ['none', 'one', ''] }, /manifest: condition.names/],
+      [{ names: ['none', '2', 'one'] }, /calls class 1 "2", which is the number of another class/],
+    ];
+    for (const [change, message] of wrong) {
+      await expect(write({ ...condition, ...change })).rejects.toThrow(message);
+    }
   });
 
   test('versions are listed by name and number, and nothing else is', async () => {
@@ -184,6 +255,36 @@ describe('model store', () => {
     ['input.colour', 'rgb', /input.colour must be grey for 1 channel/],
     ['input.value_range', [1, 0], /value_range must be \[low, high\]/],
     ['latent.kl_per_dimension', [1], /kl_per_dimension must have latent.size = 2 numbers/],
+    ['latent.traversal_ranges', [[0, 1]], /latent.traversal_ranges must have latent.size = 2 ranges/],
+    [
+      'latent.traversal_ranges',
+      [
+        [0, 1],
+        [1, 0],
+      ],
+      /latent.traversal_ranges must be \[low, high\]/,
+    ],
+    [
+      'latent.aggregate_posterior',
+      aggregate({ mean: [0] }),
+      /aggregate_posterior.mean must have latent.size = 2 numbers/,
+    ],
+    ['latent.aggregate_posterior', aggregate({ variance: [1, -1] }), /aggregate_posterior.variance.1 must be >= 0/],
+    [
+      'latent.aggregate_posterior',
+      aggregate({ covariance: [[1, 0], [0]] }),
+      /covariance must have latent.size = 2 rows and/,
+    ],
+    [
+      'latent.aggregate_posterior',
+      aggregate({
+        strongest_correlations: [
+          { dimension: 0, correlation: 0.5 },
+          { dimension: 0, correlation: 0.5 },
+        ],
+      }),
+      /strongest_correlations must name another dimension/,
+    ],
     ['calibration.size', 0, /calibration.size must be >= 1/],
     ['calibration.default_false_positive_rate', 0.25, /thresholds must hold/],
     ['files', {}, /files must list encoder.onnx/],
@@ -265,8 +366,18 @@ describe('model store', () => {
       b: { value: 2, split: 'test', examples: 5 },
     });
     await recordMetrics(directory, { b: { value: 3, split: 'test', examples: 5 } });
-    const { metrics } = await readManifest(directory);
-    expect([metrics.a.value, metrics.b.value]).toEqual([1, 3]);
+    const before = await readManifest(directory);
+    expect([before.metrics.a.value, before.metrics.b.value]).toEqual([1, 3]);
+    const latent = {
+      aggregate_posterior: aggregate(),
+      traversal_ranges: [
+        [-2, 2],
+        [0, 0],
+      ] as [number, number][],
+    };
+    await recordMetrics(directory, {}, latent);
+    const after = await readManifest(directory);
+    expect(after).toEqual({ ...before, latent: { ...before.latent, ...latent } });
     await expect(readModel(directory)).resolves.toBeDefined();
     expect(readdirSync(directory).filter((file) => file.startsWith('.'))).toEqual([]);
   });

@@ -1,7 +1,8 @@
-import { RandomSource } from '@elbo/models';
+import { drawLatents, encodeMixture, RandomSource } from '@elbo/models';
 import request from 'supertest';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { expectedDecoding, expectedMean } from './support/fixture-models.js';
+import { temporaryDirectory } from '../support/temporary-directory.js';
+import { expectedDecoding, expectedMean, fixtureModel, GREY_INPUT, writeFixture } from './support/fixture-models.js';
 import { greyPng, pixelsOf } from './support/pictures.js';
 import { type FixtureStore, fixtureStore, type RunningService, startService } from './support/running-service.js';
 
@@ -68,6 +69,31 @@ describe('POST /sample', () => {
     const expected = new RandomSource(7).fillNormal(new Float32Array(12));
     expect(body.latents.flat()).toEqual([...expected]);
     for (const n of [0, 1, 2]) close(body.outputs[n].flat(2), expectedDecoding(store.grey, body.latents[n]));
+  });
+
+  it('draws from the mixture that the prior of a model is', async () => {
+    const mixture = {
+      components: 2,
+      dimensions: 3,
+      weights: Float32Array.of(0.5, 0.5),
+      means: Float32Array.of(-3, -3, -3, 3, 3, 3),
+      deviations: new Float32Array(6).fill(0.01),
+    };
+    const prior = { kind: 'vamp', components: 2, dimensions: 3 };
+    const fixture = fixtureModel({ name: 'vamp', input: GREY_INPUT, change: (draft) => ({ ...draft, prior }) });
+    fixture.files.set('prior.f32', encodeMixture(mixture));
+    const directory = temporaryDirectory();
+    await writeFixture(directory, fixture);
+    const service = await startService(directory);
+    try {
+      const { body } = await request(service.url).post('/sample?count=40&seed=7');
+      expect(body.latents.flat()).toEqual([...drawLatents({ latentSize: 4, mixture }, 40, 7)]);
+      const signs = new Set(body.latents.map(([first]: number[]) => Math.round(first)));
+      expect(signs).toEqual(new Set([-3, 3]));
+      close(body.outputs[5].flat(2), expectedDecoding(fixture, body.latents[5]));
+    } finally {
+      await service.close();
+    }
   });
 
   it('gives the same bytes for the same seed, in every type', async () => {

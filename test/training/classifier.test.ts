@@ -67,7 +67,7 @@ describe('a classifier', () => {
   test('gives logits and features whose errors are those of its record', async () => {
     const { record, program } = await readClassifier(engine, directory);
     const { count } = dataset.test;
-    const { logits, features } = await program.run({ x: await firstInputs(dataset.test, count) });
+    const { logits, features } = await program.run(await firstInputs(dataset.test, { count }));
     expect(features.shape).toEqual([count, record.features]);
     expect(record).toMatchObject({ features: 24, classes: 3 });
     const labels = dataset.test.labels ?? new Uint8Array();

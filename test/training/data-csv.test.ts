@@ -1,5 +1,6 @@
 import { readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Column } from '@elbo/models';
 import { readCsv } from '@elbo/training/data/csv';
 import { DataError } from '@elbo/training/data/data-error';
 import { RowStore } from '@elbo/training/data/row-store';
@@ -65,7 +66,8 @@ describe('a valid CSV file', () => {
         const store = new RowStore({ cacheDir: join(directory, 'cache'), memoryBudget: large ? 8 : 1e6 });
         for (let again = 0; again < 2; again++) {
           const table = await readCsv(path, store);
-          expect(table).toMatchObject({ count: rows.length, shape: [columns.length], dtype: 'float32', columns });
+          expect(table).toMatchObject({ count: rows.length, shape: [columns.length], dtype: 'float32' });
+          expect(table.columns).toEqual(columns.map((name) => ({ name, kind: 'numeric' })));
           expect(table.storage.kind).toBe(large && rows.length * columns.length > 2 ? 'file' : 'memory');
           expect(Array.from(await valuesOf(table), (value) => value + 0)).toEqual(
             rows.flat().map((value) => value + 0),
@@ -78,7 +80,10 @@ describe('a valid CSV file', () => {
 
   test('may have spaces around values, empty lines, and numbers of every form', async () => {
     const table = await read('a , b\n 1 ,-2.5\n\n+.5,1.e3\n"3" , "4E-2"\n\n', temporaryDirectory());
-    expect(table.columns).toEqual(['a', 'b']);
+    expect(table.columns).toEqual([
+      { name: 'a', kind: 'numeric' },
+      { name: 'b', kind: 'numeric' },
+    ]);
     expect(Array.from(await valuesOf(table))).toEqual(Array.from(Float32Array.of(1, -2.5, 0.5, 1000, 3, 0.04)));
   });
 
@@ -90,6 +95,53 @@ describe('a valid CSV file', () => {
     expect(
       Buffer.compare(Buffer.from((await valuesOf(table)).buffer), Buffer.from(Float32Array.from(rows.flat()).buffer)),
     ).toBe(0);
+  });
+});
+
+describe('columns of text', () => {
+  const content = 'colour,size,shape\nred,1,"a, b"\nblue,2,c\nred,3, c \n';
+  const colour: Column = { name: 'colour', kind: 'categorical', categories: ['red', 'blue'] };
+  const size: Column = { name: 'size', kind: 'numeric' };
+  const shape: Column = { name: 'shape', kind: 'categorical', categories: ['a, b', 'c'] };
+
+  test('become codes in the order of their first appearance, in memory and beyond its budget', async () => {
+    for (const memoryBudget of [8, 1e6]) {
+      const table = await read(content, temporaryDirectory(), memoryBudget);
+      expect(table.columns).toEqual([colour, size, shape]);
+      expect(Array.from(await valuesOf(table))).toEqual([0, 1, 0, 1, 2, 1, 0, 3, 1]);
+    }
+  });
+
+  const known = (columns: readonly Column[]) => {
+    const path = join(temporaryDirectory(), 'table.csv');
+    writeFileSync(path, content);
+    return readCsv(path, new RowStore({ memoryBudget: 1e6 }), undefined, columns);
+  };
+
+  test('get the codes that a trained model knows', async () => {
+    const columns: Column[] = [{ ...colour, categories: ['green', 'blue', 'red'] }, size, shape];
+    const table = await known(columns);
+    expect(table.columns).toEqual(columns);
+    expect(Array.from(await valuesOf(table))).toEqual([2, 1, 0, 1, 2, 1, 2, 3, 1]);
+  });
+
+  test.each([
+    [
+      [{ ...colour, categories: ['green', 'red'] }, size, shape],
+      /line 3, column "colour": found "blue"; expected one of the model's 2 categories \(green, red\)$/,
+    ],
+    [
+      [{ name: 'colour', kind: 'numeric' }, size, shape],
+      /line 2, column "colour": found "red"; expected a number; 2 more/,
+    ],
+    [[colour, shape, size], /column 2 is "size"; expected "shape", as the model was trained with$/],
+    [[colour, size], /column 3 is "shape"; expected none/],
+    [[colour, size, shape, { ...size, name: 'more' }], /column 4 is missing; expected "more"/],
+  ] as const)('that a trained model does not know are refused', async (columns, message) => {
+    await expect(known(columns as readonly Column[])).rejects.toMatchObject({
+      name: 'DataError',
+      message: expect.stringMatching(message),
+    });
   });
 });
 
@@ -105,15 +157,34 @@ describe('a CSV file that is none gives a DataError', () => {
     ['a row too short', 'a,b,c\n1,2,3\n1,2\n', /line 3 has 2 values; expected 3, as many as the header has names/],
     ['a row too long', 'a,b\n1,2\n1,2,3\n', /line 3 has 3 values; expected 2/],
     ['a value missing', 'a,b\n1,2\n1,\n', /line 3, column "b": the value is missing; expected a number$/],
-    ['text', 'a,b\n1,x\n', /line 2, column "b": found "x"; expected a number$/],
-    ['two of them', 'a,b\n1,x\n,2\n', /line 2, column "b": found "x"; expected a number; 1 more such value follows$/],
+    [
+      'text below numbers',
+      'a,b\n1,2\n1,x\n',
+      /line 3, column "b": found "x"; expected a number, as in the rows before$/,
+    ],
+    [
+      'numbers below text',
+      'a,b\n1,x\n1,2\n',
+      /line 3, column "b": found the number 2; expected a text, as in the rows before$/,
+    ],
+    ['a category missing', 'a,b\n1,x\n1,\n', /line 3, column "b": the value is missing; expected a category$/],
+    [
+      'two of them',
+      'a,b\n1,2\n1,x\n,2\n',
+      /line 3, column "b": found "x"; expected a number, as in the rows before; 1 more such value follows$/,
+    ],
     [
       'many of them',
-      'a,b\n1,NA\n,nan\ninf,2\n',
-      /line 2, column "b": found "NA"; expected a number; 3 more such values follow$/,
+      'a,b\n1,2\n1,NA\n,nan\ninf,2\n',
+      /line 3, column "b": found "NA"; expected a number, as in the rows before; 3 more such values follow$/,
     ],
-    ['a hexadecimal number', 'a\n0x10\n', /line 2, column "a": found "0x10"/],
-    ['a decimal comma', 'a;b\n1,5;2\n', /line 2, column "a": found "1,5"/],
+    [
+      'a text of its own for each row',
+      `a,b\n${Array.from({ length: 1002 }, (_, i) => `${i},x${i}`).join('\n')}`,
+      /line 1002, column "b": there are more than 1000 categories; expected fewer: leave the column out; 1 more/,
+    ],
+    ['a hexadecimal number', 'a\n1\n0x10\n', /line 3, column "a": found "0x10"/],
+    ['a decimal comma', 'a;b\n1;2\n1,5;2\n', /line 3, column "a": found "1,5"/],
     ['a number beyond float32', 'a\n1e39\n', /line 2, column "a": 1e39 is beyond float32/],
     ['a blank line in one column', 'a\n1\n\n2\n', /line 3, column "a": the value is missing/],
     ['an open quote', 'a,b\n1,"2\n3,4\n', /Quote Not Closed/],

@@ -1,6 +1,7 @@
 import { chmodSync, mkdirSync, readdirSync, readFileSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import type { Column } from '@elbo/models';
 import { DataError } from '@elbo/training/data/data-error';
 import { defaultCacheDirectory, Fingerprint, RowStore, type StoredRows } from '@elbo/training/data/row-store';
 import fc from 'fast-check';
@@ -9,6 +10,10 @@ import { bytesOf } from '../support/examples.js';
 import { temporaryDirectory } from '../support/temporary-directory.js';
 
 const KEY = '0123456789abcdef0123456789abcdef';
+const columns: Column[] = [
+  { name: 'ä', kind: 'numeric' },
+  { name: 'b', kind: 'categorical', categories: ['ö', 'u'] },
+];
 const values = Uint8Array.from({ length: 1000 }, (_, i) => (i * 7) % 251);
 
 /** Stores the values in two pieces, and counts how often they are made. */
@@ -20,13 +25,13 @@ function keeper(cacheDir: string, memoryBudget = 0) {
       made++;
       await sink(values.subarray(0, 300));
       await sink(values.subarray(300));
-      return { count: 100, shape: [10], dtype: 'uint8', columns: ['ä', 'b'] };
+      return { count: 100, shape: [10], dtype: 'uint8', columns };
     });
   return { store, keep, made: () => made };
 }
 
 const expectValues = async (rows: StoredRows) => {
-  expect(rows).toMatchObject({ count: 100, shape: [10], dtype: 'uint8', columns: ['ä', 'b'] });
+  expect(rows).toMatchObject({ count: 100, shape: [10], dtype: 'uint8', columns });
   expect(Buffer.compare(await bytesOf(rows), values)).toBe(0);
 };
 

@@ -1,12 +1,15 @@
+import { classCount, type Dataset } from '@elbo/training/data/dataset';
 import type { Engine } from '@elbo/training/engines/engine';
 import { OnnxRuntimeEngine } from '@elbo/training/engines/onnxruntime';
 import { TfjsEngine } from '@elbo/training/engines/tfjs';
+import { momentsFor } from '@elbo/training/prepared-data';
 import { type Progress, Trainer } from '@elbo/training/trainer/trainer';
 import type { Configuration } from '@elbo/training/vae/configuration';
 import { buildModel } from '@elbo/training/vae/model';
 import { vaeObjective } from '@elbo/training/vae/objective';
 import { describe, expect, test } from 'vitest';
 import { barsDataset, tinyConfiguration } from './support/bars.js';
+import { codesDataset, countsDataset, mixedDataset } from './support/tables.js';
 
 /** Steps that are compared; one epoch has as many. */
 const STEPS = 20;
@@ -25,9 +28,36 @@ const CONFIGURATIONS: Readonly<Record<string, Partial<Configuration>>> = {
     decoder: { convolutions: convolutions(5, 3), hidden: [6] },
     activation: 'silu',
   },
+  'stochastic layers between dense layers': {
+    encoder: { convolutions: [], hidden: [16, 12] },
+    decoder: { convolutions: [], hidden: [8, 12], stochastic_layers: [{ after_layer: 1, latents: 3 }] },
+  },
+  'stochastic layers between maps, by importance samples': {
+    encoder: { convolutions: convolutions(3, 5), hidden: [6] },
+    decoder: { convolutions: convolutions(5, 3), hidden: [], stochastic_layers: [{ after_layer: 1, latents: 2 }] },
+    objective: { ...objective, importance_samples: 3 },
+  },
+  'an autoencoder': { family: 'autoencoder', prior: 'gaussian-mixture', kl_warm_up_fraction: 0 },
+  'classes, by importance samples': { conditional: true, objective: { ...objective, importance_samples: 3 } },
+  'a VampPrior': { prior: 'vamp', prior_components: 7 },
+  'a VampPrior above stochastic layers': {
+    prior: 'vamp',
+    prior_components: 7,
+    decoder: { convolutions: [], hidden: [8, 12], stochastic_layers: [{ after_layer: 0, latents: 3 }] },
+  },
   'a Gaussian likelihood': { likelihood: 'gaussian' },
+  'a discretised logistic likelihood': { likelihood: 'discretised-logistic' },
+  'a discretised logistic likelihood, with convolutions': {
+    likelihood: 'discretised-logistic',
+    encoder: { convolutions: convolutions(3), hidden: [] },
+    decoder: { convolutions: convolutions(3), hidden: [] },
+  },
+  'counts under a negative binomial likelihood': { likelihood: 'negative-binomial' },
+  'codes under a categorical likelihood': { likelihood: 'categorical' },
+  'numbers and codes under a mixed likelihood': { likelihood: 'mixed' },
   AdamW: { optimiser: { ...optimiser, kind: 'adamw', weight_decay: 0.1 } },
   Adamax: { optimiser: { ...optimiser, kind: 'adamax' } },
+  'gradients some of which are too long': { optimiser: { ...optimiser, skip_gradient_norm: 1.95 } },
   'momentum and a short limit of the gradient': {
     optimiser: { ...optimiser, kind: 'sgd', momentum: 0.9, learning_rate: 1e-3, gradient_norm_limit: 1 },
   },
@@ -72,10 +102,36 @@ interface Trained {
   readonly states: ReadonlyMap<string, Float32Array>;
 }
 
+const EXAMPLES = STEPS * BATCH_SIZE;
+const datasetFor = async ({ likelihood, conditional }: Configuration): Promise<Pick<Dataset, 'train' | 'input'>> => {
+  switch (likelihood) {
+    case 'negative-binomial':
+      return countsDataset(EXAMPLES, 1);
+    case 'categorical':
+      return codesDataset(EXAMPLES, 1);
+    case 'mixed':
+      return mixedDataset(EXAMPLES, 1);
+    default: {
+      const { train, input } = barsDataset(EXAMPLES, 1);
+      return {
+        train: conditional ? { ...train, labels: Uint8Array.from({ length: EXAMPLES }, (_, i) => i % 3) } : train,
+        input,
+      };
+    }
+  }
+};
+
 /** The first epoch, with the same seed and so the same noise and minibatches on every engine. */
 async function trained(engine: Engine, configuration: Configuration): Promise<Trained> {
-  const { train } = barsDataset(STEPS * BATCH_SIZE, 1);
-  const model = buildModel(configuration, train.shape, { convolutions: engine.convolutions });
+  const { train, input } = await datasetFor(configuration);
+  const model = buildModel(configuration, train.shape, {
+    dtype: train.dtype,
+    classes: train.labels && classCount(train),
+    columns: input.kind === 'vector' ? input.columns : undefined,
+    convolutions: engine.convolutions,
+    // So that outputs and scales start elsewhere than at 0 and 1.
+    ...(input.kind === 'vector' && { moments: await momentsFor(configuration.likelihood, train) }),
+  });
   const trainer = await Trainer.create(engine, vaeObjective(model, configuration, train.count), configuration, train);
   try {
     const runs: Progress[] = [];

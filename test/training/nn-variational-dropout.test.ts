@@ -75,7 +75,7 @@ const geometry = { kernel: 3, stride: 2, padding: 1 };
 /** Layers of every form, and the shape of what they take. */
 const LAYERS: Readonly<Record<string, { build: (make: LayerMaker) => LinearLayer; input: readonly number[] }>> = {
   'a dense layer': { build: (make) => dense('layer', 3, 2, { make }), input: [3] },
-  'a convolution': { build: (make) => convolution('layer', [2, 4, 4], 3, geometry, make), input: [2, 4, 4] },
+  'a convolution': { build: (make) => convolution('layer', [2, 4, 4], 3, geometry, { make }), input: [2, 4, 4] },
   'a transposed convolution': {
     build: (make) => transposedConvolution('layer', 2, [1, 4, 4], geometry, { make }),
     input: [2, 2, 2],

@@ -3,6 +3,7 @@ import { gradients } from '@elbo/training/autodiff/gradients';
 import { mul, reduceSum, square, sub } from '@elbo/training/onnx/ops';
 import { float32 } from '@elbo/training/onnx/tensor';
 import { importanceBound } from '@elbo/training/vae/importance';
+import { reparameterise } from '@elbo/training/vae/posterior';
 import { expect, test } from 'vitest';
 import { evaluate, numbersOf } from './support/harness.js';
 
@@ -35,7 +36,7 @@ async function run(doubly: boolean, weight = 1): Promise<Record<'bound' | 'mean'
     const { bound, loss } = importanceBound(
       {
         posterior: { mean: m, logVariance: v },
-        noise: e,
+        z: reparameterise({ mean: m, logVariance: v }, e),
         examples: N,
         samples: K,
         logLikelihood: (at) => sub(reduceSum(at, [1]), reduceSum(square(sub(at, t)), [1])),

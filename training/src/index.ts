@@ -15,6 +15,14 @@ export { readTrainedModel, type TrainedModel } from './evaluation/trained-model.
 export { ParityError } from './export/parity.js';
 export { loadAnyPreset } from './presets.js';
 export { type PruneOptions, type PruneResult, pruneModel } from './prune/prune-model.js';
+export { type Report, type ReportOptions, writeReport } from './report/write-report.js';
+export type { FeatureNetwork } from './sample-quality/features.js';
+export {
+  SAMPLE_METRICS,
+  type SampleMetricName,
+  type SampleQualityOptions,
+  sampleQuality,
+} from './sample-quality/sample-quality.js';
 export { type TrainOptions, type TrainResult, train } from './train.js';
 export { CheckpointError } from './trainer/checkpoint.js';
 export { type Progress, TrainingError } from './trainer/trainer.js';

@@ -3,7 +3,7 @@ import { bytesFromBase64 } from './base64.js';
 import { CodecError } from './errors.js';
 import { numbersFromFloat32 } from './float32.js';
 import { itemFromImage } from './image-input.js';
-import { named, numbersFromJson, numbersFromList } from './numbers.js';
+import { type NumbersDescription, named, numbersFromJson, numbersFromList } from './numbers.js';
 
 /** Items whose number is known before the dear part of decoding. */
 export interface EncodedItems {
@@ -93,8 +93,10 @@ async function decodeImage(
   await itemFromImage(bytes, field, input, target);
 }
 
-function numbersOf(input: InputDescription): { shape: readonly number[]; range: readonly [number, number] } {
-  return { shape: input.shape, range: input.value_range };
+function numbersOf(input: InputDescription): NumbersDescription {
+  const { shape, value_range: range } = input;
+  const columns = input.kind === 'vector' ? input.columns : undefined;
+  return { shape, range, ...(columns && { columns }) };
 }
 
 function expectedItem(input: InputDescription): string {

@@ -1,3 +1,4 @@
+import type { Column } from '@elbo/models';
 import { CodecError } from './errors.js';
 
 /** What the numbers of one item must be. */
@@ -5,6 +6,8 @@ export interface NumbersDescription {
   readonly shape: readonly number[];
   /** Both ends included; any finite float32 where unset. */
   readonly range?: readonly [number, number] | undefined;
+  /** Of an item's numbers; those of categories must be codes. */
+  readonly columns?: readonly Column[];
 }
 
 /**
@@ -24,6 +27,7 @@ export function numbersFromJson(
     }
     for (let i = 0; i < item.length; i++) {
       target[i] = checkedNumber(item[i], description.range, () => `${field}[${i}]`);
+      checkCode(target[i], description.columns?.[i], () => `${field}[${i}]`);
     }
     return;
   }
@@ -48,12 +52,16 @@ export function numbersFromJson(
  * Checks float32 numbers that came as bytes.
  * @throws {CodecError} INVALID_INPUT, naming the item and the number
  */
-export function checkNumbers(data: Float32Array, field: string, { shape, range }: NumbersDescription): void {
+export function checkNumbers(data: Float32Array, field: string, { shape, range, columns }: NumbersDescription): void {
   const [low, high] = range ?? [-3.5e38, 3.5e38];
-  const bad = data.findIndex((value) => !(value >= low && value <= high));
-  if (bad === -1) return;
   const size = shape.reduce((product, dimension) => product * dimension, 1);
-  checkedNumber(data[bad], range, () => `${field}[${Math.floor(bad / size)}][${bad % size}]`);
+  const place = (at: number) => () => `${field}[${Math.floor(at / size)}][${at % size}]`;
+  const bad = data.findIndex((value) => !(value >= low && value <= high));
+  if (bad !== -1) checkedNumber(data[bad], range, place(bad));
+  for (const [column, description] of columns?.entries() ?? []) {
+    if (description.kind === 'numeric') continue;
+    for (let at = column; at < data.length; at += size) checkCode(data[at], description, place(at));
+  }
 }
 
 /**
@@ -82,6 +90,16 @@ function checkedNumber(value: unknown, range: readonly [number, number] | undefi
   }
   if (!Number.isFinite(number)) throw invalid(`${field()} is ${value}; expected a finite float32 number`);
   return number;
+}
+
+/** @throws {CodecError} where a column of categories has a number that is the code of none */
+function checkCode(value: number, column: Column | undefined, field: () => string): void {
+  if (column?.kind !== 'categorical') return;
+  const { name, categories } = column;
+  if (Number.isInteger(value) && value >= 0 && value < categories.length) return;
+  throw invalid(
+    `${field()} is ${value}; expected the code of a category of ${JSON.stringify(name)}, a whole number from 0 to ${categories.length - 1}`,
+  );
 }
 
 function shapeOfDepth(shape: readonly number[], depth: number): readonly number[] {

@@ -1,4 +1,13 @@
-import { CalibrationSchema, ImageInputSchema, LatentSchema, MetricSchema, VectorInputSchema } from '@elbo/models';
+import {
+  CalibrationSchema,
+  ConditionSchema,
+  ImageInputSchema,
+  LatentSchema,
+  LatentSummarySchema,
+  MetricSchema,
+  PriorSchema,
+  VectorInputSchema,
+} from '@elbo/models';
 import { Type } from 'typebox';
 
 const summary = {
@@ -8,7 +17,7 @@ const summary = {
   description: Type.String(),
   family: Type.String(),
   input: Type.Union([ImageInputSchema, VectorInputSchema]),
-  latent: LatentSchema,
+  latent: LatentSummarySchema,
   metrics: Type.Record(Type.String(), MetricSchema),
 };
 
@@ -22,9 +31,11 @@ export const ModelList = Type.Object(
 export const ModelDetails = Type.Object(
   {
     ...summary,
+    latent: LatentSchema,
     versions: Type.Array(Type.String(), { description: 'Every loaded version of this model' }),
     likelihood: Type.Object({ kind: Type.String() }),
-    prior: Type.Object({ kind: Type.String() }),
+    prior: PriorSchema,
+    condition: Type.Optional(ConditionSchema),
     scorer: Type.Object({ components: Type.Array(Type.String()) }),
     calibration: CalibrationSchema,
     training: Type.Record(Type.String(), Type.Unknown(), { description: 'How the model was trained, and on what' }),

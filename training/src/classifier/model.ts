@@ -5,7 +5,7 @@ import { standardisation } from '../nn/standardisation.js';
 import { dropoutLayers } from '../nn/variational-dropout.js';
 import { mul, reduceLogSumExp, reduceMean, reduceSum, sub } from '../onnx/ops.js';
 import type { Tensor } from '../onnx/tensor.js';
-import type { DataMoments } from '../vae/model.js';
+import type { DataMoments } from '../vae/likelihoods.js';
 import { encoderNetwork } from '../vae/networks.js';
 import type { Objective } from '../vae/objective.js';
 import { withWeightDivergence } from '../vae/weight-divergence.js';
@@ -41,7 +41,7 @@ export function buildClassifier(
   const make = dropoutLayers(configuration.dropout);
   // Columns have units of their own; pixels share one.
   const scaling = inputShape.length === 1 ? standardisation('input', inputShape[0], moments) : undefined;
-  const encoder = encoderNetwork(configuration, inputShape, convolutions, make);
+  const encoder = encoderNetwork(configuration, inputShape, convolutions, { make });
   const head = dense('logits', encoder.outputs, classes, { make });
   return {
     inputShape,
@@ -49,7 +49,7 @@ export function buildClassifier(
     features: encoder.outputs,
     ...joined([...(scaling ? [scaling] : []), encoder, head]),
     apply(x, weights) {
-      const features = encoder.apply(scaling?.apply(x, weights) ?? x, weights);
+      const { output: features } = encoder.apply(scaling?.apply(x, weights) ?? x, weights);
       return { features, logits: head.apply(features, weights) };
     },
   };

@@ -11,7 +11,7 @@ import type { CheckpointStore } from '../trainer/checkpoint.js';
 import { checkpointsIn, type EpochOptions, type TrainedRun, trainEpochs, trainingRecord } from '../trainer/epochs.js';
 import { meanNetwork } from '../trainer/mean-network.js';
 import { Trainer } from '../trainer/trainer.js';
-import type { DataMoments } from '../vae/model.js';
+import type { DataMoments } from '../vae/likelihoods.js';
 import { type ClassifierConfiguration, parseClassifierConfiguration } from './configuration.js';
 import { classifierProgram, classify } from './evaluate.js';
 import { buildClassifier, type Classifier, classifierObjective } from './model.js';

@@ -1,11 +1,24 @@
-import { recordMetrics } from '@elbo/models';
+import { type Manifest, recordMetrics } from '@elbo/models';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { DataError } from '../data/data-error.js';
+import { type Dataset, splitValidation } from '../data/dataset.js';
 import { loadDataset } from '../data/datasets.js';
 import { createEngine } from '../engines/create-engine.js';
-import { DEFAULT_SAMPLES, evaluate, METRICS, type MetricName } from '../evaluation/evaluate.js';
+import { DEFAULT_SAMPLES, evaluate, LEARNING_METRICS, METRICS } from '../evaluation/evaluate.js';
+import { latentRecord } from '../evaluation/latent-record.js';
+import { describeLatent } from '../evaluation/latent-structure.js';
 import { readTrainedModel } from '../evaluation/trained-model.js';
+import { preparedFor } from '../prepared-data.js';
+import {
+  DEFAULT_SAMPLE_COUNT,
+  FEWEST_IMAGES,
+  LARGEST_SAMPLE_COUNT,
+  SAMPLE_METRICS,
+  significant,
+} from '../sample-quality/sample-quality.js';
 import { binarises, ConfigurationError } from '../vae/configuration.js';
+import { checkSampleFlags, evaluateSamples, type SampleFlags } from './evaluate-samples.js';
+import { latentTable } from './latent-table.js';
 import {
   cacheDirOption,
   dataDirOption,
@@ -18,11 +31,20 @@ import {
 } from './options.js';
 import { phasedProgress, progressDisplay } from './progress.js';
 
-interface EvaluateFlags extends EngineFlags {
+/** Parts of a data set that a model can be measured on: choices are made on the first, the second is kept for the end. */
+const SPLITS = ['validation', 'test'] as const;
+type Split = (typeof SPLITS)[number];
+
+/** What is measured of a model, and what of its samples. */
+const ANY_METRICS = [...METRICS, ...SAMPLE_METRICS] as const;
+type AnyMetricName = (typeof ANY_METRICS)[number];
+
+interface EvaluateFlags extends EngineFlags, SampleFlags {
   readonly dataDir: string;
   readonly cacheDir?: string;
   readonly dataset?: string;
-  readonly metrics: readonly MetricName[];
+  readonly split: Split;
+  readonly metrics: readonly AnyMetricName[];
   readonly samples: number;
   readonly limit?: number;
   readonly seed?: number;
@@ -32,23 +54,35 @@ interface EvaluateFlags extends EngineFlags {
 
 export function evaluateCommand(): Command {
   return withEngineOptions(new Command('evaluate'))
-    .description('measure a model on the test part of its data set')
+    .description('measure a model on the test part of its data set, or on the validation part')
     .argument('<model>', 'directory of a version, such as models/mnist/1')
     .addOption(dataDirOption())
     .addOption(cacheDirOption())
     .option('--dataset <name>', 'data set instead of the one that the model was trained on')
     .addOption(
-      new Option('--metrics <list>', `comma-separated: ${METRICS.join(', ')}`)
+      new Option('--split <part>', 'validation: what training split off by its seed')
+        .choices(SPLITS)
+        .default('test' satisfies Split),
+    )
+    .addOption(
+      new Option('--metrics <list>', `comma-separated: ${ANY_METRICS.join(', ')}`)
         .argParser(parseMetrics)
-        .default(['elbo', 'active-units'] satisfies MetricName[], 'elbo,active-units'),
+        .default(['elbo', 'active-units'] satisfies AnyMetricName[], 'elbo,active-units'),
     )
     .addOption(
       new Option('--samples <n>', 'importance samples an example for nll')
         .argParser(integer(1, 1_000_000))
         .default(DEFAULT_SAMPLES),
     )
+    .option('--classifier <dir>', `classifiers/NAME/VERSION, whose features ${SAMPLE_METRICS.join(', ')} compare`)
+    .addOption(
+      new Option(
+        '--sample-count <n>',
+        `samples to compare; default: as many as test images, at most ${DEFAULT_SAMPLE_COUNT}`,
+      ).argParser(integer(FEWEST_IMAGES, LARGEST_SAMPLE_COUNT)),
+    )
     .addOption(limitOption())
-    .addOption(seedOption("of noise and binarisation instead of the training run's"))
+    .addOption(seedOption("of noise, samples and binarisation instead of the training run's"))
     .option('--record', "write the results into the model's manifest")
     .addOption(jsonOption())
     .action(run);
@@ -56,54 +90,102 @@ export function evaluateCommand(): Command {
 
 async function run(directory: string, flags: EvaluateFlags): Promise<void> {
   if (flags.record && (flags.dataset !== undefined || flags.limit !== undefined)) {
-    throw new ConfigurationError(
-      '--record is for the whole test part of the own data set: leave out --dataset and --limit',
-    );
+    throw new ConfigurationError('--record is for a whole part of the own data set: leave out --dataset and --limit');
   }
-  const { manifest, configuration, model, weights } = await readTrainedModel(directory);
+  checkSampleFlags(flags.metrics, flags);
+  const trained = await readTrainedModel(directory);
+  const { manifest, configuration, model, weights } = trained;
   const { input } = manifest;
   const loading = phasedProgress(manifest.name);
-  const dataset = await loadDataset(flags.dataset ?? configuration.dataset, {
+  const loaded = await loadDataset(flags.dataset ?? configuration.dataset, {
     dataDir: flags.dataDir,
     cacheDir: flags.cacheDir,
     // Images of a folder become what the model was trained on.
+    ...(input.kind === 'vector' && { columns: input.columns }),
     ...(input.kind === 'image' && { image: { height: input.shape[1], width: input.shape[2], colour: input.colour } }),
     limit: flags.limit,
     seed: configuration.seed,
     onProgress: (done, total, text) => loading.update(done, total, text),
   }).finally(() => loading.stop());
-  if (dataset.input.shape.join() !== manifest.input.shape.join()) {
+  if (loaded.input.shape.join() !== input.shape.join()) {
     throw new DataError(
-      `${dataset.name} has ${dataset.input.kind}s of ${dataset.input.shape.join('x')}; ${manifest.name} takes ${manifest.input.shape.join('x')}`,
+      `${loaded.name} has ${loaded.input.kind}s of ${loaded.input.shape.join('x')}; ${manifest.name} takes ${input.shape.join('x')}`,
     );
   }
+  const dataset = await preparedFor(configuration.likelihood, loaded, input);
+  if (flags.split === 'validation') checkTrainedOn(dataset, manifest);
+  // A few examples under --limit can be measured, but not split.
+  const isSplit = flags.split === 'validation' || LEARNING_METRICS.some((metric) => flags.metrics.includes(metric));
+  const { validation_fraction: fraction, seed } = configuration;
+  const parts = isSplit ? splitValidation(dataset.train, fraction, seed) : undefined;
+  const examples = flags.split === 'validation' && parts ? parts.validation : dataset.test;
   const display = progressDisplay(manifest.name);
-  const metrics = await evaluate({
-    engine: await createEngine(flags),
+  const engine = await createEngine(flags);
+  const own = METRICS.filter((metric) => flags.metrics.includes(metric));
+  const isDescribed = own.includes('active-units');
+  const latent = isDescribed ? await describeLatent(engine, model, weights, examples) : undefined;
+  const recorded = latent && latentRecord(latent, flags.split);
+  const noiseSeed = flags.seed ?? seed;
+  const measured = await evaluate({
+    engine,
     model,
     weights,
-    examples: dataset.test,
-    split: 'test',
-    metrics: flags.metrics,
+    examples,
+    split: flags.split,
+    ...(parts && { training: parts.train }),
+    ...(dataset.draw && { draw: dataset.draw }),
+    ...(latent && { latent }),
+    metrics: own,
     samples: flags.samples,
-    seed: flags.seed ?? configuration.seed,
-    binarise: binarises(configuration, dataset.test.dtype),
+    seed: noiseSeed,
+    binarise: binarises(configuration, examples.dtype),
     onProgress: (metric) => (done, total) => display.update(done, total, metric),
   });
+  const ofSamples =
+    flags.classifier === undefined
+      ? {}
+      : await evaluateSamples(trained, flags.classifier, {
+          engine,
+          dataset,
+          metrics: SAMPLE_METRICS.filter((metric) => flags.metrics.includes(metric)),
+          sampleCount: flags.sampleCount,
+          seed: noiseSeed,
+          onProgress: (images) => (done, total) => display.update(done, total, images),
+        });
+  const metrics = { ...measured, ...ofSamples };
   display.stop();
-  if (flags.record) await recordMetrics(directory, metrics);
-  for (const [name, { value, unit, protocol }] of Object.entries(metrics)) {
-    console.log(`${name} ${value.toFixed(2)} ${unit ?? ''} (${dataset.test.count} examples; ${protocol})`);
+  if (flags.record) await recordMetrics(directory, metrics, recorded);
+  for (const [name, { value, unit, examples: count, protocol }] of Object.entries(metrics)) {
+    // What has no unit may be of any size.
+    const number = unit ? value.toFixed(2) : significant(value);
+    console.log(`${name} ${number} ${unit ?? ''} (${count} examples; ${protocol})`);
   }
+  if (latent && recorded) for (const line of latentTable(latent, recorded)) console.log(line);
   if (flags.json) {
-    console.log(JSON.stringify({ name: manifest.name, version: manifest.version, dataset: dataset.name, metrics }));
+    console.log(
+      JSON.stringify({
+        name: manifest.name,
+        version: manifest.version,
+        dataset: dataset.name,
+        metrics,
+        ...(recorded && { latent: recorded }),
+      }),
+    );
   }
 }
 
-function parseMetrics(text: string): MetricName[] {
+/** @throws {DataError} where the data are not what the model was trained on, so that no part is known to be held out */
+function checkTrainedOn(dataset: Dataset, { name, training }: Manifest): void {
+  if (dataset.sha256 === training.dataset.sha256) return;
+  throw new DataError(
+    `--split validation: the training part of ${dataset.name} is not the one that ${name} was trained on, whose SHA-256 is ${training.dataset.sha256}; expected the same data, --data-dir and --limit as in training`,
+  );
+}
+
+function parseMetrics(text: string): AnyMetricName[] {
   return text.split(',').map((name) => {
-    const known = METRICS.find((metric) => metric === name.trim());
-    if (known === undefined) throw new InvalidArgumentError(`expected some of ${METRICS.join(', ')}`);
+    const known = ANY_METRICS.find((metric) => metric === name.trim());
+    if (known === undefined) throw new InvalidArgumentError(`expected some of ${ANY_METRICS.join(', ')}`);
     return known;
   });
 }

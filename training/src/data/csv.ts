@@ -1,5 +1,6 @@
 import type { FileHandle } from 'node:fs/promises';
 import { pipeline } from 'node:stream';
+import type { Column } from '@elbo/models';
 import { CsvError, parse } from 'csv-parse';
 import { plainBytes } from './byte-stream.js';
 import { DataError } from './data-error.js';
@@ -30,15 +31,26 @@ const BLOCK_VALUES = 1 << 20;
 
 const NUMBER = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$/;
 
+/** Categories of one column: a text of its own for each row is no category, and each costs an output of the decoder. */
+export const MAX_CATEGORIES = 1000;
+
 /**
- * Reads the rows of a CSV file: a header row of column names, then numbers, separated by commas, semicolons or tabs,
- * which are told apart by the first lines.
+ * Reads the rows of a CSV file: a header row of column names, then values, separated by commas, semicolons or tabs, which
+ * are told apart by the first lines. A column holds finite numbers alone, or texts alone, which become codes 0, 1, … in
+ * the order of their first appearance.
+ * @param known columns of a trained model: the file must have the same, and its texts get their codes
  * @throws {DataError} where the file cannot be read, its delimiter is not clear, names are missing or double, a row has
- *   another number of values than the header, or a value is no finite number (with its line and column, and how many more)
+ *   another number of values than the header, or a value is not what its column holds (with its line and column, and how
+ *   many more), or there are too many categories
  */
-export function readCsv(path: string, store: RowStore, onProgress?: DataProgress): Promise<StoredRows> {
+export function readCsv(
+  path: string,
+  store: RowStore,
+  onProgress?: DataProgress,
+  known?: readonly Column[],
+): Promise<StoredRows> {
   return withSourceFile(path, 'a CSV file', async (file, stats) => {
-    const key = new Fingerprint('csv').add(path, stats).digest();
+    const key = new Fingerprint(known === undefined ? 'csv' : `csv ${JSON.stringify(known)}`).add(path, stats).digest();
     const { delimiter, columns } = await examine(path, file, stats.size);
     return store.keep(key, undefined, async (sink) => {
       const parser = pipeline(
@@ -58,7 +70,7 @@ export function readCsv(path: string, store: RowStore, onProgress?: DataProgress
         () => {},
       );
       try {
-        return await convert(path, parser, sink);
+        return await convert(path, parser, sink, known);
       } catch (error) {
         if (error instanceof CsvError) throw new DataError(`${path}: ${explain(error)}`, { cause: error });
         throw error;
@@ -74,8 +86,13 @@ interface ParsedRecord {
   readonly info: { readonly lines: number };
 }
 
-async function convert(path: string, records: AsyncIterable<ParsedRecord>, sink: RowSink): Promise<RowDescription> {
-  let columns: readonly string[] | undefined;
+async function convert(
+  path: string,
+  records: AsyncIterable<ParsedRecord>,
+  sink: RowSink,
+  known: readonly Column[] | undefined,
+): Promise<RowDescription> {
+  let columns: readonly ColumnReader[] | undefined;
   let block = new Float32Array(0);
   let filled = 0;
   let count = 0;
@@ -83,7 +100,8 @@ async function convert(path: string, records: AsyncIterable<ParsedRecord>, sink:
   let bad = 0;
   for await (const { record, info } of records) {
     if (columns === undefined) {
-      columns = checkedHeader(path, record);
+      const names = checkedHeader(path, record, known);
+      columns = names.map((name, i) => new ColumnReader(name, known?.[i]));
       block = new Float32Array(columns.length * Math.max(1, Math.floor(BLOCK_VALUES / columns.length)));
       continue;
     }
@@ -93,12 +111,12 @@ async function convert(path: string, records: AsyncIterable<ParsedRecord>, sink:
       );
     }
     for (let i = 0; i < record.length; i++) {
-      const value = NUMBER.test(record[i]) ? Math.fround(Number(record[i])) : Number.NaN;
-      if (!Number.isFinite(value)) {
+      const value = columns[i].read(record[i]);
+      if (typeof value === 'string') {
         bad++;
-        firstBad ??= `line ${info.lines}, column ${JSON.stringify(columns[i].slice(0, 80))}: ${describeBad(record[i])}`;
-      }
-      block[filled++] = value;
+        firstBad ??= `line ${info.lines}, column ${shown(columns[i].name)}: ${value}`;
+      } else block[filled] = value;
+      filled++;
     }
     count++;
     if (filled === block.length) {
@@ -109,21 +127,77 @@ async function convert(path: string, records: AsyncIterable<ParsedRecord>, sink:
   if (firstBad !== undefined) {
     const more =
       bad === 1 ? '' : `; ${bad - 1} more such ${bad === 2 ? 'value' : 'values'} follow${bad === 2 ? 's' : ''}`;
-    throw new DataError(`${path}: ${firstBad}; expected a number${more}`);
+    throw new DataError(`${path}: ${firstBad}${more}`);
   }
-  if (columns === undefined) throw new DataError(`${path}: there is no line; expected a header row and numbers below`);
-  if (count === 0) throw new DataError(`${path}: there are no rows below the header; expected numbers`);
+  if (columns === undefined) throw new DataError(`${path}: there is no line; expected a header row and values below`);
+  if (count === 0) throw new DataError(`${path}: there are no rows below the header; expected values`);
   if (filled > 0) await sink(new Uint8Array(block.buffer, 0, 4 * filled));
-  return { count, shape: [columns.length], dtype: 'float32', columns };
+  return { count, shape: [columns.length], dtype: 'float32', columns: columns.map((column) => column.described()) };
 }
 
-function describeBad(text: string): string {
-  if (text === '') return 'the value is missing';
-  if (NUMBER.test(text)) return `${text.slice(0, 40)} is beyond float32`;
-  return `found ${JSON.stringify(text.slice(0, 40))}`;
+/** Reads the values of one column, whose first value says whether they are numbers or categories. */
+class ColumnReader {
+  readonly name: string;
+  /** By text; undefined for numbers. */
+  #codes: Map<string, number> | undefined;
+  #isDecided = false;
+  /** Whether new texts are categories, too. */
+  readonly #isOpen: boolean;
+
+  constructor(name: string, known: Column | undefined) {
+    this.name = name;
+    this.#isOpen = known === undefined;
+    if (known === undefined) return;
+    this.#isDecided = true;
+    if (known.kind === 'categorical') this.#codes = new Map(known.categories.map((text, code) => [text, code]));
+  }
+
+  /** @returns the number or the code of a category, or what is wrong with the text */
+  read(text: string): number | string {
+    if (text === '') return `the value is missing; expected ${this.#codes === undefined ? 'a number' : 'a category'}`;
+    const isNumber = NUMBER.test(text);
+    if (!this.#isDecided) {
+      this.#isDecided = true;
+      if (!isNumber) this.#codes = new Map();
+    }
+    if (this.#codes !== undefined) return this.#category(text, isNumber, this.#codes);
+    if (!isNumber) {
+      return `found ${JSON.stringify(text.slice(0, 40))}; expected a number${this.#isOpen ? ', as in the rows before' : ''}`;
+    }
+    const value = Math.fround(Number(text));
+    return Number.isFinite(value) ? value : `${text.slice(0, 40)} is beyond float32; expected a number`;
+  }
+
+  #category(text: string, isNumber: boolean, codes: Map<string, number>): number | string {
+    const code = codes.get(text);
+    if (code !== undefined) return code;
+    if (!this.#isOpen) {
+      const names = [...codes.keys()].slice(0, 5).join(', ').slice(0, 80);
+      return `found ${JSON.stringify(text.slice(0, 40))}; expected one of the model's ${codes.size} categories (${names}${codes.size > 5 ? ', …' : ''})`;
+    }
+    if (isNumber) return `found the number ${text.slice(0, 40)}; expected a text, as in the rows before`;
+    if (codes.size === MAX_CATEGORIES) {
+      return `there are more than ${MAX_CATEGORIES} categories; expected fewer: leave the column out`;
+    }
+    codes.set(text, codes.size);
+    return codes.size - 1;
+  }
+
+  described(): Column {
+    const { name } = this;
+    return this.#codes === undefined
+      ? { name, kind: 'numeric' }
+      : { name, kind: 'categorical', categories: [...this.#codes.keys()] };
+  }
 }
 
-function checkedHeader(path: string, names: readonly string[]): string[] {
+const shown = (name: string) => JSON.stringify(name.slice(0, 80));
+
+function checkedHeader(
+  path: string,
+  names: readonly string[],
+  known: readonly Column[] | undefined,
+): readonly string[] {
   if (names.length > MAX_COLUMNS) {
     throw new DataError(`${path}: there are ${names.length} columns; expected at most ${MAX_COLUMNS}`);
   }
@@ -138,12 +212,21 @@ function checkedHeader(path: string, names: readonly string[]): string[] {
     const other = seen.get(name);
     if (other !== undefined) {
       throw new DataError(
-        `${path}: columns ${other} and ${i + 1} are both named ${JSON.stringify(name.slice(0, 80))}; expected a name of its own for each`,
+        `${path}: columns ${other} and ${i + 1} are both named ${shown(name)}; expected a name of its own for each`,
       );
     }
     seen.set(name, i + 1);
   }
-  return [...names];
+  if (known === undefined) return names;
+  const different = known.findIndex(({ name }, i) => name !== names[i]);
+  if (different !== -1 || names.length !== known.length) {
+    const at = different === -1 ? known.length : different;
+    const expected = known[at] === undefined ? 'none' : shown(known[at].name);
+    throw new DataError(
+      `${path}: column ${at + 1} is ${names[at] === undefined ? 'missing' : shown(names[at])}; expected ${expected}, as the model was trained with`,
+    );
+  }
+  return names;
 }
 
 /** Finds the delimiter and the number of columns in the first lines. */

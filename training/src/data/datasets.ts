@@ -1,6 +1,6 @@
 import { access, stat } from 'node:fs/promises';
 import { basename, extname, isAbsolute, join, resolve } from 'node:path';
-import type { ImageInput, VectorInput } from '@elbo/models';
+import type { Column, ImageInput, VectorInput } from '@elbo/models';
 import { RandomSource } from '@elbo/models';
 import { closestMatch } from 'leven';
 import { readCsv } from './csv.js';
@@ -11,7 +11,7 @@ import { type ImageForm, readImageFolder } from './image-folder.js';
 import { readNpy } from './npy.js';
 import { readNpz } from './npz.js';
 import { type DataProgress, RowStore } from './row-store.js';
-import { generateShapes, SHAPES_SIZE } from './shapes.js';
+import { drawShapes, generateShapes, SHAPES_SIZE } from './shapes.js';
 import { survey } from './survey.js';
 
 export interface DatasetOptions {
@@ -23,6 +23,8 @@ export interface DatasetOptions {
   readonly seed?: number | undefined;
   /** What the images of a folder are brought to; undefined: see `readImageFolder`. */
   readonly image?: ImageForm | undefined;
+  /** Of the CSV file, as a trained model knows them: its categories keep their codes. */
+  readonly columns?: readonly Column[] | undefined;
   /** Where converted data beyond the memory budget are kept; see `defaultCacheDirectory`. */
   readonly cacheDir?: string | undefined;
   /** Bytes up to which a part is kept in memory; 128 MiB. */
@@ -35,8 +37,9 @@ interface Parts {
   readonly train: Examples;
   /** Undefined where the source has none of its own. */
   readonly test?: Examples;
-  readonly columns?: readonly string[];
+  readonly columns?: readonly Column[];
   readonly description: string;
+  readonly draw?: Dataset['draw'];
 }
 
 interface Source {
@@ -105,10 +108,10 @@ export async function loadDataset(nameOrPath: string, options: DatasetOptions = 
   const testSurvey = kept.test.dtype === 'uint8' ? trainSurvey : await survey(kept.test, store, options.onProgress);
   return {
     name: source === undefined ? basename(nameOrPath) : nameOrPath,
-    input: inputOf(nameOrPath, kept.train, [trainSurvey, testSurvey]),
+    input: inputOf(nameOrPath, kept.train, [trainSurvey, testSurvey], parts.columns),
     ...kept,
     sha256: trainSurvey.sha256,
-    ...(parts.columns && { columns: parts.columns }),
+    ...(parts.draw && { draw: parts.draw }),
     description,
   };
 }
@@ -116,12 +119,13 @@ export async function loadDataset(nameOrPath: string, options: DatasetOptions = 
 /**
  * A data set of examples that a program holds or has on disk.
  * @param name for checkpoints and manifests
+ * @param options.columns of a table: their names, and the categories that the numbers of some of them are codes of
  * @throws {DataError} where numbers are not finite, or are not what `loadDataset` takes either
  */
 export async function datasetOf(
   name: string,
   { train, test }: { readonly train: Examples; readonly test: Examples },
-  options: Pick<DatasetOptions, 'cacheDir'> = {},
+  options: Pick<DatasetOptions, 'cacheDir' | 'columns'> = {},
 ): Promise<Dataset> {
   for (const [part, { count }] of Object.entries({ training: train, test })) {
     if (count < 1) throw new DataError(`${name}: the ${part} part has no examples; expected at least one`);
@@ -133,7 +137,7 @@ export async function datasetOf(
   }
   const store = new RowStore(options);
   const [ofTrain, ofTest] = [await survey(train, store), await survey(test, store)];
-  return { name, input: inputOf(name, train, [ofTrain, ofTest]), train, test, sha256: ofTrain.sha256 };
+  return { name, input: inputOf(name, train, [ofTrain, ofTest], options.columns), train, test, sha256: ofTrain.sha256 };
 }
 
 function splitTest(name: string, { train: all, description }: Parts, seed: number): Parts & { test: Examples } {
@@ -159,6 +163,7 @@ function inputOf(
   name: string,
   { shape, dtype }: Examples,
   surveys: readonly [train: Range, test: Range],
+  columns: readonly Column[] | undefined,
 ): ImageInput | VectorInput {
   const lowest = Math.min(...surveys.map(({ low }) => low));
   const highest = Math.max(...surveys.map(({ high }) => high));
@@ -170,7 +175,15 @@ function inputOf(
         `${name}: values are from ${lowest} to ${highest}; expected them within ±${LARGEST_IN_TABLE}`,
       );
     }
-    return { kind: 'vector', shape: [shape[0]], value_range: [-LARGEST_IN_TABLE, LARGEST_IN_TABLE] };
+    if (columns !== undefined && columns.length !== shape[0]) {
+      throw new DataError(`${name}: ${columns.length} columns are described; expected ${shape[0]}`);
+    }
+    return {
+      kind: 'vector',
+      shape: [shape[0]],
+      value_range: [-LARGEST_IN_TABLE, LARGEST_IN_TABLE],
+      ...(columns && { columns: [...columns] }),
+    };
   }
   const [channels, height, width] = shape;
   if (shape.length !== 3 || (channels !== 1 && channels !== 3)) {
@@ -207,7 +220,7 @@ async function loadPath(path: string, options: DatasetOptions, store: RowStore):
     return { ...parts, description: `${found}, ${description}` };
   }
   if (extension === '.csv' || extension === '.tsv') {
-    const { columns, ...train } = await readCsv(found, store, onProgress);
+    const { columns, ...train } = await readCsv(found, store, onProgress, options.columns);
     return { train, ...(columns && { columns }), description: found };
   }
   if (extension === '.idx' || extension === '.gz' || /idx\d-ubyte$/.test(name)) {
@@ -333,6 +346,7 @@ async function loadShapes({ seed = 0 }: DatasetOptions): Promise<Parts> {
     train: slice(examples, 0, SHAPES_TRAIN),
     test: slice(examples, SHAPES_TRAIN, examples.count),
     description: `sprites of ${SHAPES_SIZE} x ${SHAPES_SIZE}, generated from seed ${seed}`,
+    draw: drawShapes,
   };
 }
 

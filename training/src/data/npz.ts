@@ -28,11 +28,13 @@ const DEFLATED = 8;
 const MAX_ARRAYS = 10_000;
 
 const VALUE_NAMES = ['X', 'x', 'data'];
+/** Beside values of the same shape: what single-cell files keep of which these were computed. */
+const COUNTS_NAME = 'counts';
 const LABEL_NAMES = ['y', 'labels'];
 
 /**
- * Reads the rows of a .npz file: of the array X, x or data, else of the only or first one that is not labels; with y or
- * labels as their labels, where those are whole numbers from 0 to 255. Of a file with x_train and x_test, both parts.
+ * Reads the rows of a .npz file: of the array X, x or data, else of the only or first one that is not labels; of counts, where
+ * that array has the same shape, since the other was then computed from the counts; with y or labels as their labels, where those are whole numbers from 0 to 255. Of a file with x_train and x_test, both parts.
  * Sizes, checksums and how far data may grow are checked for every array that is read.
  * @throws {DataError} where the file cannot be read, is damaged, or has no array of examples
  */
@@ -73,7 +75,9 @@ export function readNpz(path: string, store: RowStore, onProgress?: DataProgress
         `${path}: the arrays are ${names.join(', ') || 'none'}; expected one named ${VALUE_NAMES.join(', ')}`,
       );
     }
-    const [train, text] = await read(values, labels);
+    const shapeOf = (name: string) => archive.open(name, async ({ shape }) => shape.join());
+    const areCounts = has(COUNTS_NAME) !== undefined && (await shapeOf(COUNTS_NAME)) === (await shapeOf(values));
+    const [train, text] = await read(areCounts ? COUNTS_NAME : values, labels);
     return { train, description: `array ${text}` };
   });
 }

@@ -4,6 +4,7 @@ import { type FileHandle, mkdir, open, readdir, rename, rm, stat, statfs } from 
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { crc32 } from 'node:zlib';
+import type { Column } from '@elbo/models';
 import { plainBytes } from './byte-stream.js';
 import { DataError } from './data-error.js';
 import { bytesPerValue, type ExampleDtype, exampleSize, type Storage, sharedValues } from './dataset.js';
@@ -18,8 +19,8 @@ export interface RowDescription {
   readonly count: number;
   readonly shape: readonly number[];
   readonly dtype: ExampleDtype;
-  /** Names of the features, where the source has them. */
-  readonly columns?: readonly string[];
+  /** Of each feature, where the source has them. */
+  readonly columns?: readonly Column[];
 }
 
 export interface StoredRows extends RowDescription {
@@ -33,7 +34,7 @@ export type RowSink = (bytes: Uint8Array) => Promise<void>;
 export const MEMORY_BUDGET = 128 << 20;
 
 /** Goes up where the form of the files changes, so that old ones are made again. */
-const FORM = 1;
+const FORM = 2;
 const MAGIC = Buffer.from('ELBOROWS');
 /** The footer's length, the checksum of all before the trailer, the magic number. */
 const TRAILER_BYTES = 8 + MAGIC.length;

@@ -38,12 +38,12 @@ export function convolution(
   [channels, height, width]: MapShape,
   outputs: number,
   geometry: Geometry,
-  make: LayerMaker = plain,
+  { weight, make = plain }: { weight?: Initialiser; make?: LayerMaker } = {},
 ): MapLayer {
   const { kernel, stride, padding } = geometry;
   const area = kernel * kernel;
   // Each input takes part in so many outputs.
-  const initialiser = glorotUniform(channels * area, (outputs * area) / stride ** 2);
+  const initialiser = weight ?? glorotUniform(channels * area, (outputs * area) / stride ** 2);
   const [rows, columns] = [convolvedLength(height, geometry), convolvedLength(width, geometry)];
   const options = { strides: [stride, stride], pads: [padding, padding, padding, padding] } as const;
   const layer = make({
@@ -98,23 +98,16 @@ export function transposedConvolution(
   return { ...layer, output };
 }
 
-/** Runs maps through layers: [N, channels, height, width] in and out, whatever form stands between. */
-export function throughMaps(
-  x: Tensor,
-  layers: readonly ((maps: Tensor, form: ConvolutionForm) => Tensor)[],
-  form: ConvolutionForm,
-): Tensor {
-  const maps = form === 'products' ? channelsLast(x) : x;
-  const result = layers.reduce((signal, layer) => layer(signal, form), maps);
-  return form === 'products' ? channelsFirst(result) : result;
-}
-
-function channelsLast(x: Tensor): Tensor {
+/** [N, channels, height, width] in the form that layers take. */
+export function toForm(x: Tensor, form: ConvolutionForm): Tensor {
+  if (form === 'operators') return x;
   const [n, channels, height, width] = x.shape;
   return channels === 1 ? reshape(x, [n, height, width, 1]) : transpose(x, [0, 2, 3, 1]);
 }
 
-function channelsFirst(maps: Tensor): Tensor {
+/** The inverse of `toForm`. */
+export function fromForm(maps: Tensor, form: ConvolutionForm): Tensor {
+  if (form === 'operators') return maps;
   const [n, height, width, channels] = maps.shape;
   return channels === 1 ? reshape(maps, [n, 1, height, width]) : transpose(maps, [0, 3, 1, 2]);
 }

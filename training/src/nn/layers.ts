@@ -2,7 +2,7 @@ import { flatten, gemm, mul, relu, sigmoid, softplus, tanh } from '../onnx/ops.j
 import type { Tensor } from '../onnx/tensor.js';
 import { glorotUniform, type Initialiser, zeros } from './initialisers.js';
 import { type LayerMaker, plain } from './linear.js';
-import { joined, type Layer, parameter } from './parameters.js';
+import { joined, type Layer, parameter, type Weights } from './parameters.js';
 
 /** Non-linearities by their name in a configuration. */
 export const ACTIVATIONS = {
@@ -37,6 +37,11 @@ export function dense(
   });
 }
 
+export interface Mlp extends Layer {
+  /** What comes out of each layer, the last one's being the result. */
+  signals(x: Tensor, weights: Weights): readonly Tensor[];
+}
+
 /**
  * Hidden layers of a multilayer perceptron, each followed by the activation; takes [N, …] and flattens it.
  * @param firstNumber of the layers' names
@@ -47,13 +52,20 @@ export function mlp(
   hidden: readonly number[],
   activation: ActivationName,
   { firstNumber = 0, make = plain }: { firstNumber?: number; make?: LayerMaker } = {},
-): Layer {
+): Mlp {
   const layers = hidden.map((units, i) =>
     dense(`${name}.${firstNumber + i}`, i === 0 ? inputs : hidden[i - 1], units, { make }),
   );
+  const signals = (x: Tensor, weights: Weights): readonly Tensor[] => {
+    let signal = flatten(x);
+    return layers.map((layer) => {
+      signal = ACTIVATIONS[activation](layer.apply(signal, weights));
+      return signal;
+    });
+  };
   return {
     ...joined(layers),
-    apply: (x, weights) =>
-      layers.reduce((signal, layer) => ACTIVATIONS[activation](layer.apply(signal, weights)), flatten(x)),
+    signals,
+    apply: (x, weights) => signals(x, weights).at(-1) ?? flatten(x),
   };
 }

@@ -113,7 +113,8 @@ export function boundWeights(parameters: readonly Parameter[], tensors: readonly
   };
 }
 
-function valuesOf(name: string, values: WeightValues): Float32Array {
+/** The values of one parameter, which must be there. */
+export function valuesOf(name: string, values: WeightValues): Float32Array {
   const data = values.get(name);
   if (data === undefined) throw new Error(`no values for the parameter ${name}`);
   return data;

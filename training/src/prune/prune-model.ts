@@ -9,7 +9,7 @@ import { readTrainedModel } from '../evaluation/trained-model.js';
 import { exportModel } from '../export/exporter.js';
 import { type Sparsity, sparsityOf } from '../nn/sparsity.js';
 import { flopsOf } from '../onnx/flops.js';
-import { binarises, withoutDropout } from '../vae/configuration.js';
+import { binarises } from '../vae/configuration.js';
 import { buildModel } from '../vae/model.js';
 import { prune } from './prune.js';
 import { compareSpeed, type Speed } from './speed.js';
@@ -63,8 +63,13 @@ export async function pruneModel(options: PruneOptions): Promise<PruneResult> {
     );
   }
   const smaller = prune(configuration, model, weights, threshold);
-  const { shape } = dataset.input;
-  const smallerModel = buildModel(withoutDropout(smaller.configuration), shape, { convolutions: engine.convolutions });
+  const { input } = manifest;
+  const smallerModel = buildModel(smaller.configuration, input.shape, {
+    convolutions: engine.convolutions,
+    columns: input.kind === 'vector' ? input.columns : undefined,
+    classes: manifest.condition?.classes,
+    isTrained: true,
+  });
 
   const { seed, validation_fraction: fraction } = configuration;
   const { train, validation } = splitValidation(dataset.train, fraction, seed);
@@ -84,7 +89,7 @@ export async function pruneModel(options: PruneOptions): Promise<PruneResult> {
     model: smallerModel,
     weights: smaller.weights,
     configuration: smaller.configuration,
-    input: manifest.input,
+    input,
     train,
     validation,
     training: { ...manifest.training, configuration: smaller.configuration },

@@ -25,20 +25,23 @@ type Network = Map<string, Values>;
  * and the same decoded values, within rounding. Latent dimensions go where the decoder does not read them; their part of
  * the KL term goes with them.
  * @param threshold weights of at most this magnitude count as 0; with 0 nothing changes
- * @throws {ConfigurationError} where the model has layers that this does not know, or a prior that binds latent
+ * @throws {ConfigurationError} where the model has layers that this does not know, knows classes, or has a prior that binds latent
  *   dimensions together
  */
 export function prune(
   configuration: Configuration,
-  model: Pick<Model, 'parameters' | 'prior'>,
+  model: Pick<Model, 'parameters'>,
   weights: WeightValues,
   threshold = 0,
 ): Pruned {
   const units = unitsOf(configuration);
   checkKnown(model.parameters, units);
-  if (model.prior.kind !== 'standard-normal') {
+  if (configuration.conditional) {
+    throw new ConfigurationError('conditional is true; expected a model that knows no classes');
+  }
+  if (configuration.prior !== 'standard-normal') {
     throw new ConfigurationError(
-      `prior is ${model.prior.kind}; expected standard-normal, whose latent dimensions can go one by one`,
+      `prior is ${configuration.prior}; expected standard-normal, whose latent dimensions can go one by one`,
     );
   }
   const network: Network = new Map(

@@ -8,13 +8,12 @@ import { Default, Errors } from 'typebox/value';
 import { ACTIVATIONS } from '../nn/layers.js';
 import { OPTIMISER_KINDS } from '../nn/optimisers.js';
 import { DROPOUT_KINDS } from '../nn/variational-dropout.js';
+import { ConfigurationError } from './configuration-error.js';
+import { familyRules } from './family-rules.js';
 import { LIKELIHOODS } from './likelihoods.js';
-import { PRIORS } from './priors.js';
+import { PRIOR_KINDS } from './priors.js';
 
-/** A configuration that cannot be used; the message names the field and what it should hold. */
-export class ConfigurationError extends Error {
-  override readonly name = 'ConfigurationError';
-}
+export { ConfigurationError } from './configuration-error.js';
 
 const oneOf = <T extends string>(names: readonly T[]) => Type.Enum(names as [T, ...T[]]);
 const closed = { additionalProperties: false } as const;
@@ -48,6 +47,34 @@ const NetworkSchema = Type.Object(
   closed,
 );
 
+const DecoderSchema = Type.Object(
+  {
+    ...NetworkSchema.properties,
+    stochastic_layers: Type.Optional(
+      Type.Array(
+        Type.Object(
+          {
+            after_layer: Type.Integer({
+              minimum: 0,
+              maximum: 64,
+              description:
+                'Number of a layer of the decoder, from 0: hidden ones, the one that fills the first maps, convolutions',
+            }),
+            latents: Type.Integer({
+              minimum: 1,
+              maximum: 65_536,
+              description: 'Latent dimensions that join there; after a layer of maps, latent channels of their size',
+            }),
+          },
+          closed,
+        ),
+        { maxItems: 16, default: [], description: 'Latent variables below the first, from the top to the data' },
+      ),
+    ),
+  },
+  closed,
+);
+
 export const OptimiserSchema = Type.Object(
   {
     kind: oneOf(OPTIMISER_KINDS),
@@ -67,6 +94,13 @@ export const OptimiserSchema = Type.Object(
       exclusiveMinimum: 0,
       maximum: 1e38,
       description: 'Longer gradients are scaled down to it',
+    }),
+    skip_gradient_norm: Type.Number({
+      minimum: 0,
+      maximum: 1e38,
+      default: 0,
+      description:
+        'A step with a longer gradient, as it is before it is scaled down, changes nothing; 0: none is too long',
     }),
   },
   closed,
@@ -133,6 +167,12 @@ export const ObjectiveSchema = Type.Object(
   { ...closed, default: {} },
 );
 export type ObjectiveConfiguration = Static<typeof ObjectiveSchema>;
+/** The ELBO. */
+const PLAIN_OBJECTIVE = Default(ObjectiveSchema, {}) as ObjectiveConfiguration;
+
+/** Kinds of models, all of which encode, decode and score. */
+export const FAMILIES = ['vae', 'autoencoder'] as const;
+export type Family = (typeof FAMILIES)[number];
 
 /** The parts of a model that variational dropout can be in. */
 const DROPOUT_PARTS = ['encoder', 'decoder'] as const;
@@ -182,17 +222,34 @@ export const ConfigurationSchema = Type.Object(
     name: Type.String({ pattern: MODEL_NAME_PATTERN, description: 'Name of the exported model' }),
     description: Type.String(),
     dataset: Type.String(),
-    family: oneOf(['vae']),
+    family: Type.Enum([...FAMILIES], {
+      description: 'vae; autoencoder: z is the mean of the encoder, without noise or a KL term',
+    }),
+    conditional: Type.Boolean({
+      default: false,
+      description:
+        'Whether encoder and decoder know the class of each example, so that samples of a class can be drawn',
+    }),
     likelihood: oneOf(Object.keys(LIKELIHOODS) as (keyof typeof LIKELIHOODS)[]),
     binarisation: Type.Enum(['dynamic', 'none'], {
       default: 'dynamic',
       description: 'Whether the pixels of images of bytes are drawn as 0 or 1 anew whenever they are seen',
     }),
-    prior: oneOf(Object.keys(PRIORS) as (keyof typeof PRIORS)[]),
-    latent_size: Width,
+    prior: oneOf(PRIOR_KINDS),
+    prior_components: Type.Integer({
+      minimum: 1,
+      maximum: 10_000,
+      default: 500,
+      description: 'Of vamp: pseudo-inputs; of gaussian-mixture: normals that are fitted to the aggregate posterior',
+    }),
+    latent_size: Type.Integer({
+      minimum: 1,
+      maximum: 65_536,
+      description: 'Latent dimensions of the first stochastic layer, the only one unless the decoder has more',
+    }),
     activation: oneOf(Object.keys(ACTIVATIONS) as (keyof typeof ACTIVATIONS)[]),
     encoder: NetworkSchema,
-    decoder: NetworkSchema,
+    decoder: DecoderSchema,
     log_variance_limit: Type.Number({
       exclusiveMinimum: 0,
       maximum: 40,
@@ -312,6 +369,18 @@ function consistent(configuration: Configuration): Configuration {
       `objective.beta is ${objective.beta} and objective.covariance ${objective.covariance}; expected 1 and none with ${samples} importance samples`,
     ],
     [
+      configuration.prior !== 'vamp' || !configuration.conditional,
+      'prior is vamp; expected standard-normal or gaussian-mixture for a conditional model, since pseudo-inputs have no class',
+    ],
+    [
+      configuration.prior !== 'vamp' || (objective.free_bits === 0 && objective.maximum_mean_discrepancy === 0),
+      'prior is vamp; expected objective.free_bits and objective.maximum_mean_discrepancy of 0, which are about a standard normal prior',
+    ],
+    [
+      (configuration.decoder.stochastic_layers ?? []).length === 0 || !objective.doubly_reparameterised,
+      'objective.doubly_reparameterised is true; expected false for a decoder with stochastic layers, whose posteriors depend on samples of each other',
+    ],
+    [
       samples > 1 || !objective.doubly_reparameterised,
       'objective.doubly_reparameterised is true; expected false, or more than one of objective.importance_samples',
     ],
@@ -320,6 +389,7 @@ function consistent(configuration: Configuration): Configuration {
       `dropout.kind is ${dropout.kind}; expected none with ${samples} importance samples, since the noise of weights is drawn once for each example`,
     ],
     ...dropoutRules(configuration),
+    ...familyRules(configuration, PLAIN_OBJECTIVE),
     [
       objective.maximum_mean_discrepancy + objective.total_correlation === 0 || configuration.batch_size > 1,
       `batch_size is ${configuration.batch_size}; expected at least 2 for an objective that compares examples`,
@@ -336,7 +406,7 @@ function consistent(configuration: Configuration): Configuration {
 }
 
 /** What must hold, and the message where it does not. */
-type Rules = readonly (readonly [boolean, string])[];
+export type Rules = readonly (readonly [boolean, string])[];
 
 export function optimiserRules({ optimiser }: { readonly optimiser: OptimiserConfiguration }): Rules {
   return [

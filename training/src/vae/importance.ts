@@ -11,14 +11,14 @@ import {
   sub,
 } from '../onnx/ops.js';
 import type { Tensor } from '../onnx/tensor.js';
-import { logNormalDensity, type Posterior, reparameterise } from './priors.js';
+import { logPosteriorDensity, type Posterior } from './posterior.js';
 
 /** What the importance-weighted bound is computed from; k samples of z for each of N examples. */
 export interface ImportanceInputs {
   /** Repeated for every sample: both [N · k, Z], the samples of an example beside each other. */
   readonly posterior: Posterior;
-  /** Standard normal: [N · k, Z]. */
-  readonly noise: Tensor;
+  /** Of the posterior: [N · k, Z]. */
+  readonly z: Tensor;
   readonly examples: number;
   readonly samples: number;
   /** log p(x | z) of each sample: [N · k, Z] → [N · k]. */
@@ -43,11 +43,10 @@ export interface ImportanceBound {
  *   eq. 8), whose signal does not fade as k grows; it costs another pass of the decoder
  */
 export function importanceBound(inputs: ImportanceInputs, doublyReparameterised: boolean): ImportanceBound {
-  const { posterior, noise, examples, samples } = inputs;
-  const z = reparameterise(posterior, noise);
+  const { posterior, z, examples, samples } = inputs;
   const logLikelihood = inputs.logLikelihood(z);
   const logWeights = (at: Tensor, likelihood: Tensor, q: Posterior) => {
-    const logPosterior = reduceSum(logNormalDensity(at, q), [1]);
+    const logPosterior = logPosteriorDensity(at, q);
     return reshape(add(likelihood, mul(sub(inputs.logPrior(at), logPosterior), inputs.klWeight)), [examples, samples]);
   };
   const weights = logWeights(z, logLikelihood, posterior);

@@ -2,46 +2,76 @@ import type { ConvolutionForm } from '../engines/engine.js';
 import { dense } from '../nn/layers.js';
 import { type LayerMaker, plain } from '../nn/linear.js';
 import { joined, type Part, type Weights } from '../nn/parameters.js';
-import { standardisation } from '../nn/standardisation.js';
 import { dropoutLayers } from '../nn/variational-dropout.js';
-import { add, clip, flatten, reshape } from '../onnx/ops.js';
-import { elementCount, type Tensor } from '../onnx/tensor.js';
+import type { Graph } from '../onnx/graph.js';
+import { clip, concat, expand, expandLike, flatten, reshape, scalar, split, unsqueeze } from '../onnx/ops.js';
+import { type Dimension, elementCount, type Tensor } from '../onnx/tensor.js';
 import { type Configuration, ConfigurationError, type DropoutPart } from './configuration.js';
-import { LIKELIHOODS, type Likelihood } from './likelihoods.js';
-import { decoderNetwork, encoderNetwork } from './networks.js';
-import { type Posterior, PRIORS, type Prior } from './priors.js';
+import { type Likelihood, type LikelihoodData, likelihoodFor } from './likelihoods.js';
+import { fixedMixture, type MixturePrior } from './mixture-prior.js';
+import { decoderNetwork, encoderNetwork, withLabel } from './networks.js';
+import { type Posterior, reparameterise } from './posterior.js';
+import { type Prior, priorOfFirst, standardNormal } from './priors.js';
+import type { Features } from './stochastic-layers.js';
+import { type VampOptions, vampPrior } from './vamp-prior.js';
 
-/** A variational autoencoder: what it learns, and how its parts extend a graph. The weights stand elsewhere. */
+/** z of examples and where it came from. */
+export interface Inference {
+  /** q(z | x): both [N, latentSize]. That of a lower stochastic layer is given the z of those above. */
+  readonly posterior: Posterior;
+  /** [N, latentSize] */
+  readonly z: Tensor;
+  /** What the likelihood takes, from z: → [N, D]. */
+  decode(): Tensor;
+}
+
+export interface InferenceOptions {
+  /** Standard normal, [N, latentSize]: z is drawn with it. Without it z is the mean, layer by layer, as always in an autoencoder. */
+  readonly noise?: Tensor;
+  /** Samples of z for each example, which then come beside each other: N is that of x times so many. */
+  readonly samples?: number;
+  /** Of a conditional model: the class of each example, 1 at its number, [N, classes]. */
+  readonly label?: Tensor | undefined;
+}
+
+/** A variational or a plain autoencoder: what it learns, and how its parts extend a graph. The weights stand elsewhere. */
 export interface Model extends Part {
   readonly inputShape: readonly number[];
+  /** Latent dimensions of all stochastic layers, the first one's first. */
   readonly latentSize: number;
+  /** Of a conditional model. */
+  readonly classes: number | undefined;
   readonly likelihood: Likelihood;
+  /**
+   * Whether z is the encoder's mean, as in an autoencoder: nothing is drawn, the ELBO means nothing, and the posterior's
+   * log variance is a constant, the least that a configuration lets it be.
+   */
+  readonly isDeterministic: boolean;
   readonly prior: Prior;
-  /** q(z | x): [N, …inputShape] → two of [N, latentSize]. */
-  encode(x: Tensor, weights: Weights): Posterior;
-  /** What the likelihood takes: [N, latentSize] → [N, D]. */
-  decode(z: Tensor, weights: Weights): Tensor;
-  /** −log p(x | z) of each example in nats, as a density over the data's own units: [N, …inputShape], [N, D] → [N]. */
+  /** Of the first stochastic layer, where the prior is a mixture. */
+  readonly mixture: MixturePrior | undefined;
+  /** [N, …inputShape] → z and its posterior. */
+  infer(x: Tensor, weights: Weights, options?: InferenceOptions): Inference;
+  /** What the likelihood takes: [N, latentSize] → [N, K]. */
+  decode(z: Tensor, weights: Weights, label?: Tensor): Tensor;
+  /** −log p(x | z) of each example in nats, over the data's own units: [N, …inputShape], [N, K] → [N]. */
   negativeLogLikelihood(x: Tensor, decoded: Tensor, weights: Weights): Tensor;
-  /** The expected value of x in the data's own units: [N, D] → [N, …inputShape]. */
+  /** The value of x to expect, in the data's own units: [N, K] → [N, …inputShape]. */
   mean(decoded: Tensor, weights: Weights): Tensor;
-  /** Each data dimension's misfit, zero for a perfect reconstruction: [N, …inputShape], [N, D] → [N, …inputShape]. */
+  /** Each data dimension's misfit, zero for a perfect reconstruction: [N, …inputShape], [N, K] → [N, …inputShape]. */
   deviance(x: Tensor, decoded: Tensor, weights: Weights): Tensor;
 }
 
-/** Of the training examples, each [D]. */
-export interface DataMoments {
-  readonly mean: Float64Array;
-  readonly variance: Float64Array;
-}
-
-export interface ModelOptions {
-  /**
-   * Where the decoder's output starts, and the scale of columns. Without them both start at 0 and 1, which makes no
-   * difference to a model that gets trained weights.
-   */
-  readonly moments?: DataMoments;
+/**
+ * What is known of the data besides an example's shape. Without moments the decoder's output starts at 0 and columns have
+ * a scale of 1, which makes no difference to a model that gets trained weights.
+ */
+export interface ModelOptions extends Omit<LikelihoodData, 'shape'> {
   readonly convolutions?: ConvolutionForm;
+  /** How many classes the examples have; a model that is not conditional needs none. */
+  readonly classes?: number | undefined;
+  /** Whether the model is trained: what was computed from its weights then stands in place of what computes it. */
+  readonly isTrained?: boolean;
 }
 
 const FLOAT_BYTES = 4;
@@ -56,30 +86,56 @@ const LARGEST_MODEL = 1.5 * 2 ** 30;
 export function buildModel(
   configuration: Configuration,
   inputShape: readonly number[],
-  { moments, convolutions = 'operators' }: ModelOptions = {},
+  { convolutions = 'operators', isTrained = false, classes: known, ...data }: ModelOptions = {},
 ): Model {
-  const { latent_size: latentSize, log_variance_limit: limit } = configuration;
-  const likelihood = LIKELIHOODS[configuration.likelihood];
-  const dataSize = inputShape.reduce((product, dimension) => product * dimension, 1);
-  const isTable = inputShape.length === 1;
-  if (isTable && likelihood.kind !== 'gaussian') {
-    throw new ConfigurationError(`likelihood is ${likelihood.kind}; expected gaussian for rows of numbers`);
-  }
-  // Columns have units of their own; pixels share one.
-  const scaling = isTable ? standardisation('input', dataSize, moments) : undefined;
-  const standardised = (x: Tensor, weights: Weights) => scaling?.apply(x, weights) ?? x;
+  const { latent_size: topSize, log_variance_limit: limit } = configuration;
+  const likelihood = likelihoodFor(configuration.likelihood, { ...data, shape: inputShape });
 
-  const make = layersOf(configuration);
-  const encoder = encoderNetwork(configuration, inputShape, convolutions, make('encoder'));
-  const meanHead = dense('encoder.mean', encoder.outputs, latentSize, { make: make('encoder') });
-  const logVarianceHead = dense('encoder.log_variance', encoder.outputs, latentSize, { make: make('encoder') });
-  const startsAtMean = moments !== undefined && scaling === undefined;
-  const decoder = decoderNetwork(configuration, inputShape, convolutions, {
-    outputBias: startsAtMean ? likelihood.outputBias(moments.mean) : undefined,
+  if (configuration.conditional && known === undefined) {
+    throw new ConfigurationError('conditional is true; expected a data set with the class of each example');
+  }
+  const classes = configuration.conditional ? known : undefined;
+  const make = isTrained ? () => plain : layersOf(configuration);
+  const encoder = encoderNetwork(configuration, likelihood.presentedShape, convolutions, {
+    make: make('encoder'),
+    classes,
+  });
+  const meanHead = dense('encoder.mean', encoder.outputs, topSize, { make: make('encoder') });
+  const isDeterministic = configuration.family === 'autoencoder';
+  const logVarianceHead = isDeterministic
+    ? undefined
+    : dense('encoder.log_variance', encoder.outputs, topSize, { make: make('encoder') });
+  const decoder = decoderNetwork(configuration, likelihood.decodedShape, encoder, convolutions, {
+    outputBias: likelihood.outputBias,
     make: make('decoder'),
+    classes,
   });
 
-  const parts = joined([...(scaling ? [scaling] : []), encoder, meanHead, logVarianceHead, decoder, likelihood]);
+  const sizes = [topSize, ...decoder.stochasticLayers.map(({ size }) => size)];
+  const latentSize = sizes.reduce((sum, size) => sum + size);
+  const topPosterior = (features: Tensor, weights: Weights): Posterior => {
+    const mean = meanHead.apply(features, weights);
+    const logVariance =
+      logVarianceHead === undefined
+        ? expandLike(scalar(mean.graph, -limit), mean)
+        : clip(logVarianceHead.apply(features, weights), -limit, limit);
+    return { mean, logVariance };
+  };
+  const mixture = mixtureOf(configuration, isTrained, {
+    shape: likelihood.presentedShape,
+    arePixels: inputShape.length > 1,
+    moments: data.moments,
+    encode: (presented, weights) => topPosterior(encoder.apply(presented, weights).output, weights),
+  });
+
+  const parts = joined([
+    encoder,
+    meanHead,
+    ...(logVarianceHead === undefined ? [] : [logVarianceHead]),
+    decoder,
+    likelihood,
+    { parameters: mixture?.parameters ?? [] },
+  ]);
   const bytes = parts.parameters.reduce((sum, { shape }) => sum + FLOAT_BYTES * elementCount(shape), 0);
   if (bytes > LARGEST_MODEL) {
     throw new ConfigurationError(
@@ -90,27 +146,56 @@ export function buildModel(
   return {
     inputShape,
     latentSize,
+    classes,
     likelihood,
-    prior: PRIORS[configuration.prior],
+    isDeterministic,
+    prior: mixture === undefined ? standardNormal : priorOfFirst(topSize, latentSize, mixture),
+    mixture,
     ...parts,
-    encode(x, weights) {
-      const features = encoder.apply(standardised(x, weights), weights);
-      return {
-        mean: meanHead.apply(features, weights),
-        logVariance: clip(logVarianceHead.apply(features, weights), -limit, limit),
+    infer(x, weights, { noise, samples = 1, label } = {}) {
+      const features = mapFeatures(encoder.apply(likelihood.present(x, weights), weights, label), (each) =>
+        repeatRows(each, samples),
+      );
+      const posteriors: Posterior[] = [];
+      const drawn: Tensor[] = [];
+      const noises = noise === undefined || isDeterministic ? [] : partsOf(noise, sizes);
+      const draw = (posterior: Posterior): Tensor => {
+        const part = noises[drawn.length];
+        const z = part === undefined ? posterior.mean : reparameterise(posterior, part);
+        posteriors.push(posterior);
+        drawn.push(z);
+        return z;
       };
+      const top = draw(topPosterior(features.output, weights));
+      const given = withLabel(top, label && repeatRows(label, samples));
+      const decode = decoder.descend(given, weights, features.form, (layer, signal, form) =>
+        draw(layer.posterior(features, signal, weights, form)),
+      );
+      // One example may be drawn for many samples, which the posteriors of lower layers then differ for.
+      const each = (key: keyof Posterior) =>
+        concatenated(
+          posteriors.map((part, i) =>
+            part[key].shape[0] === drawn[i].shape[0] ? part[key] : expandLike(part[key], drawn[i]),
+          ),
+        );
+      const posterior =
+        posteriors.length === 1 ? posteriors[0] : { mean: each('mean'), logVariance: each('logVariance') };
+      return { posterior, z: concatenated(drawn), decode };
     },
-    decode: (z, weights) => decoder.apply(z, weights),
-    negativeLogLikelihood(x, decoded, weights) {
-      const nats = likelihood.negativeLogLikelihood(flatten(standardised(x, weights)), decoded, weights);
-      return scaling === undefined ? nats : add(nats, scaling.logVolume(weights));
+    decode(z, weights, label) {
+      const [top, ...lower] = partsOf(z, sizes);
+      const next = lower.values();
+      const decode = decoder.descend(
+        withLabel(top, label),
+        weights,
+        decoder.formFor(z, weights),
+        () => next.next().value ?? top,
+      );
+      return decode();
     },
-    mean(decoded, weights) {
-      const mean = likelihood.mean(decoded);
-      return asItems(scaling?.invert(mean, weights) ?? mean, inputShape);
-    },
-    deviance: (x, decoded, weights) =>
-      asItems(likelihood.deviance(flatten(standardised(x, weights)), decoded, weights), inputShape),
+    negativeLogLikelihood: (x, decoded, weights) => likelihood.negativeLogLikelihood(flatten(x), decoded, weights),
+    mean: (decoded, weights) => asItems(likelihood.mean(decoded, weights), inputShape),
+    deviance: (x, decoded, weights) => asItems(likelihood.deviance(flatten(x), decoded, weights), inputShape),
   };
 }
 
@@ -122,4 +207,50 @@ function layersOf({ dropout }: Configuration): (part: DropoutPart) => LayerMaker
 /** [N, D] as [N, …shape]. */
 function asItems(flat: Tensor, shape: readonly number[]): Tensor {
   return reshape(flat, [flat.shape[0], ...shape]);
+}
+
+/** The mixture that the first stochastic layer's prior is, if it is one. */
+function mixtureOf(
+  { prior, prior_components: components, latent_size: size }: Configuration,
+  isTrained: boolean,
+  vamp: Omit<VampOptions, 'components'>,
+): MixturePrior | undefined {
+  switch (prior) {
+    case 'standard-normal':
+      return undefined;
+    case 'gaussian-mixture':
+      return isTrained ? fixedMixture(components, size) : undefined;
+    case 'vamp':
+      return isTrained ? fixedMixture(components, size) : vampPrior({ ...vamp, components });
+  }
+}
+
+/** Those of each stochastic layer. */
+function partsOf(z: Tensor, sizes: readonly number[]): readonly Tensor[] {
+  return sizes.length === 1 ? [z] : split(z, 1, sizes);
+}
+
+function concatenated(tensors: readonly Tensor[]): Tensor {
+  return tensors.length === 1 ? tensors[0] : concat(tensors, 1);
+}
+
+/** The input `label` of a graph of a conditional model, [N, classes]; undefined for others. */
+export function labelInput(
+  graph: Graph,
+  { classes }: Pick<Model, 'classes'>,
+  rows: Dimension = 'N',
+): Tensor | undefined {
+  return classes === undefined ? undefined : graph.input('label', 'float32', [rows, classes]);
+}
+
+/** Each row so many times, beside each other: [N, …] → [N · times, …]. */
+export function repeatRows(tensor: Tensor, times: number): Tensor {
+  if (times === 1) return tensor;
+  const [count, ...shape] = tensor.shape as number[];
+  return reshape(expand(unsqueeze(tensor, [1]), [count, times, ...shape]), [count * times, ...shape]);
+}
+
+function mapFeatures(features: Features, change: (tensor: Tensor) => Tensor): Features {
+  const { output, hidden, maps, form } = features;
+  return { output: change(output), hidden: hidden.map(change), maps: maps.map(change), form };
 }

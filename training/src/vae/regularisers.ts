@@ -14,7 +14,7 @@ import {
   unsqueeze,
 } from '../onnx/ops.js';
 import { float32, type Tensor } from '../onnx/tensor.js';
-import { logNormalDensity, type Posterior } from './priors.js';
+import { logNormalDensity, type Posterior } from './posterior.js';
 
 // What objectives add to the ELBO or put in place of its KL term, each computed over a minibatch. All results are scalars.
 

@@ -1,0 +1,165 @@
+import type { Column } from '@elbo/models';
+import { zeros } from '../../nn/initialisers.js';
+import { type Parameter, parameter, type Weights } from '../../nn/parameters.js';
+import { standardisation } from '../../nn/standardisation.js';
+import {
+  add,
+  argMax,
+  cast,
+  clip,
+  concat,
+  exp,
+  flatten,
+  gather,
+  logSoftmax,
+  mul,
+  neg,
+  oneHot,
+  reduceSum,
+  reshape,
+  round,
+  softplus,
+  split,
+  square,
+  sub,
+} from '../../onnx/ops.js';
+import { int64, type Tensor } from '../../onnx/tensor.js';
+import { HALF_LOG_TWO_PI } from './gaussian.js';
+import { dataSize, type Likelihood, type LikelihoodData, type LikelihoodFamily } from './likelihood.js';
+
+/**
+ * Each column of a table by what it holds: numbers are normals around the decoder's output, with a learned deviation of
+ * each column; codes of categories are drawn from a softmax over the column's categories. The encoder sees numbers
+ * standardised and codes as one-hot vectors. Of numbers alone, it is a Gaussian likelihood with a σ for each column.
+ */
+export const mixed: LikelihoodFamily = {
+  images: 'none',
+  tables: 'columns',
+  create: (data) => columnwise('mixed', data),
+};
+
+/** Codes of categories alone. A column that is not described has as many as its largest code in training says. */
+export const categorical: LikelihoodFamily = {
+  images: 'none',
+  tables: 'codes',
+  create: (data) => columnwise('categorical', data),
+};
+
+/** Columns that are computed as one tensor, of those that the decoder's output and the encoder's input hold side by side. */
+interface Group {
+  /** Their places in an example. */
+  readonly columns: readonly number[];
+  /** Numbers that the encoder sees and the decoder gives for each column. */
+  readonly width: number;
+  readonly parameters: readonly Parameter[];
+  /** [N, columns] → [N, columns · width] */
+  present(x: Tensor, weights: Weights): Tensor;
+  /** −log p(x | z): [N, columns], [N, columns · width] → [N]. */
+  nats(x: Tensor, decoded: Tensor, weights: Weights): Tensor;
+  /** [N, columns · width] → [N, columns] */
+  mean(decoded: Tensor, weights: Weights): Tensor;
+  /** [N, columns], [N, columns · width] → [N, columns] */
+  deviance(x: Tensor, decoded: Tensor, weights: Weights): Tensor;
+}
+
+function columnwise(kind: string, data: LikelihoodData): Likelihood {
+  const groups = groupsOf(data);
+  const order = groups.flatMap(({ columns }) => columns);
+  const places = order.map((_, column) => order.indexOf(column));
+  const lengths = groups.map(({ columns, width }) => columns.length * width);
+  const size = lengths.reduce((sum, length) => sum + length, 0);
+  /** What a group makes of its columns and of its part of the decoder's output. */
+  const ofEach = (decoded: Tensor, make: (group: Group, part: Tensor) => Tensor): Tensor[] => {
+    const parts = groups.length === 1 ? [decoded] : split(decoded, 1, lengths);
+    return groups.map((group, i) => make(group, parts[i]));
+  };
+  const own = (x: Tensor, { columns }: Group) => (groups.length === 1 ? x : picked(x, columns));
+  /** Side by side, in the order of the data. */
+  const joined = (parts: readonly Tensor[]) => (parts.length === 1 ? parts[0] : picked(concat(parts, 1), places));
+  return {
+    kind,
+    parameters: groups.flatMap(({ parameters }) => parameters),
+    presentedShape: [size],
+    decodedShape: [size],
+    codes: groups.flatMap(({ columns, width }) => (width > 1 ? columns : [])),
+    present(x, weights) {
+      const parts = groups.map((group) => group.present(own(x, group), weights));
+      return parts.length === 1 ? parts[0] : concat(parts, 1);
+    },
+    negativeLogLikelihood: (x, decoded, weights) =>
+      ofEach(decoded, (group, part) => group.nats(own(x, group), part, weights)).reduce((sum, nats) => add(sum, nats)),
+    mean: (decoded, weights) => joined(ofEach(decoded, (group, part) => group.mean(part, weights))),
+    deviance: (x, decoded, weights) =>
+      joined(ofEach(decoded, (group, part) => group.deviance(own(x, group), part, weights))),
+  };
+}
+
+/** Numeric columns together, and columns of as many categories together, so that the graph stays small. */
+function groupsOf(data: LikelihoodData): Group[] {
+  const columns: readonly (Column | undefined)[] = data.columns ?? new Array<undefined>(dataSize(data)).fill(undefined);
+  const byCategories = new Map<number, number[]>();
+  for (const [place, column] of columns.entries()) {
+    const categories = column?.kind === 'categorical' ? column.categories.length : 0;
+    byCategories.set(categories, [...(byCategories.get(categories) ?? []), place]);
+  }
+  return [...byCategories]
+    .sort(([a], [b]) => a - b)
+    .map(([categories, places]) => (categories === 0 ? numbers(places, data) : codes(places, categories)));
+}
+
+/** Least log σ, of standardised columns, as in the authors' code: a column that repeats another would win nats forever. */
+const SMALLEST_LOG_SCALE = -6;
+
+/** Normals with one learned σ for each column (Rybkin et al., 2021, section 4.2). */
+function numbers(columns: readonly number[], { moments }: LikelihoodData): Group {
+  const of = (values: Float64Array) => columns.map((column) => values[column]);
+  const scaling = standardisation(
+    'input',
+    columns.length,
+    moments && { mean: of(moments.mean), variance: of(moments.variance) },
+  );
+  const logScale = parameter('decoder.log_scales', [columns.length], zeros);
+  // A soft bound, since a gradient that ends at a hard one would leave σ there.
+  const boundedLogScale = (weights: Weights) =>
+    add(softplus(sub(weights(logScale), SMALLEST_LOG_SCALE)), SMALLEST_LOG_SCALE);
+  const deviance: Group['deviance'] = (x, decoded, weights) =>
+    mul(square(mul(sub(scaling.apply(x, weights), decoded), exp(neg(boundedLogScale(weights))))), 0.5);
+  return {
+    columns,
+    width: 1,
+    parameters: [...scaling.parameters, logScale],
+    present: scaling.apply,
+    nats: (x, decoded, weights) =>
+      add(
+        reduceSum(add(deviance(x, decoded, weights), add(boundedLogScale(weights), HALF_LOG_TWO_PI)), [1]),
+        scaling.logVolume(weights),
+      ),
+    mean: scaling.invert,
+    deviance,
+  };
+}
+
+/** Softmax over the categories of each column; a number that is no code counts as the code next to it. */
+function codes(columns: readonly number[], categories: number): Group {
+  const count = columns.length;
+  const hot = (x: Tensor) => oneHot(cast(clip(round(x), 0, categories - 1), 'int64'), categories);
+  const byColumn = (decoded: Tensor) => reshape(decoded, [decoded.shape[0], count, categories]);
+  const crossEntropy: Group['deviance'] = (x, decoded) =>
+    reduceSum(mul(hot(x), neg(logSoftmax(byColumn(decoded)))), [2]);
+  return {
+    columns,
+    width: categories,
+    parameters: [],
+    present: (x) => flatten(hot(x)),
+    nats: (x, decoded, weights) => reduceSum(crossEntropy(x, decoded, weights), [1]),
+    // The most probable code: the mean of codes would be no code, and codes that are neighbours have nothing in common.
+    mean: (decoded) => cast(argMax(byColumn(decoded), 2), 'float32'),
+    // A sure category has no entropy of its own to take off.
+    deviance: crossEntropy,
+  };
+}
+
+/** Columns of x at the given places. */
+function picked(x: Tensor, places: readonly number[]): Tensor {
+  return gather(x, x.graph.constant(int64(places)), 1);
+}
