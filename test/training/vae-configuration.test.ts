@@ -1,3 +1,4 @@
+import { loadAnyPreset, parseAnyConfiguration } from '@elbo/training/presets';
 import {
   type Configuration,
   loadPreset,
@@ -14,7 +15,7 @@ const preset = loadPreset('mnist-mlp');
 describe('configuration', () => {
   test('every preset is complete and valid', () => {
     expect(presetNames()).toContain('shapes-mlp');
-    for (const name of presetNames()) expect(parseConfiguration(loadPreset(name))).toBeDefined();
+    for (const name of presetNames()) expect(parseAnyConfiguration(loadAnyPreset(name))).toBeDefined();
   });
 
   test('an unknown preset is refused with the known ones', () => {
