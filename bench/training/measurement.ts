@@ -126,8 +126,8 @@ async function writeCheckFiles(
   const random = new RandomSource(seed);
   const model = buildModel(configuration, shape, { moments: await meanPerFeature(take(examples, 1000)) });
   const weights = model.parameters.map(({ shape, initialise }) => toOnnxOrder(initialise(random), shape));
-  const { data: pixels } = await firstInputs(examples, rows);
-  const x = Float32Array.from(pixels as Float32Array, (pixel) =>
+  const { x: first } = await firstInputs(examples, { count: rows });
+  const x = Float32Array.from(first.data as Float32Array, (pixel) =>
     binarises(configuration, 'uint8') ? Math.round(pixel) : pixel,
   );
   const noise = random.fillNormal(new Float32Array(rows * latentSize));

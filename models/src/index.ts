@@ -1,4 +1,5 @@
 export * from './calibration.js';
+export * from './condition.js';
 export * from './errors.js';
 export * from './manifest.js';
 export * from './prior.js';

@@ -1,5 +1,6 @@
 import { type Static, Type } from 'typebox';
 import { Compile } from 'typebox/compile';
+import { conditionProblem } from './condition.js';
 import { ModelStoreError } from './errors.js';
 
 /** The version of the manifest format that this package reads and writes. */
@@ -80,7 +81,8 @@ export const CalibrationSchema = Type.Object({
   ),
 });
 
-export const LatentSchema = Type.Object({
+/** What a latent space is like at a glance. */
+export const LatentSummarySchema = Type.Object({
   size: Dimension,
   active_units: Type.Integer({ minimum: 0, description: 'Dimensions whose posterior mean varies: variance > 0.01' }),
   kl_per_dimension: Type.Array(Type.Number(), { description: 'Mean KL(q(z_i|x) || p(z_i)) in nats' }),
@@ -100,6 +102,56 @@ export const PriorSchema = Type.Object(
   },
   { description: 'The distribution that samples are decoded from' },
 );
+
+/** What a conditional model knows of the classes of its examples. */
+export const ConditionSchema = Type.Object(
+  {
+    classes: Type.Integer({ minimum: 2, maximum: 256, description: 'Classes, whose numbers are 0, 1, …' }),
+    frequencies: Type.Array(Type.Number({ minimum: 0, maximum: 1 }), {
+      description: 'Share of each class among the training examples; the sum is 1',
+    }),
+    names: Type.Optional(Type.Array(Type.String({ minLength: 1 }), { description: 'Name of each class' })),
+  },
+  { description: 'The classes of a conditional model, whose graphs take a second input: `label`, one-hot' },
+);
+
+/** Of the latents of held-out examples. */
+export const AggregatePosteriorSchema = Type.Object(
+  {
+    split: Type.String({ description: 'The part of the data that it was measured on' }),
+    examples: Type.Integer({ minimum: 1 }),
+    mean: Type.Array(Type.Number(), { description: 'Of each dimension' }),
+    standard_deviation_of_means: Type.Array(Type.Number({ minimum: 0 }), {
+      description: 'Of the posterior means of each dimension',
+    }),
+    variance: Type.Array(Type.Number({ minimum: 0 }), {
+      description: 'Of each dimension: that of the posterior means plus the mean posterior variance',
+    }),
+    strongest_correlations: Type.Array(
+      Type.Object({
+        dimension: Type.Integer({ minimum: 0, description: 'The other dimension, from 0' }),
+        correlation: Type.Number({ minimum: -1, maximum: 1 }),
+      }),
+      { description: 'Of each dimension: with which other it correlates most; empty where there is only one' },
+    ),
+    covariance: Type.Optional(
+      Type.Array(Type.Array(Type.Number()), {
+        description: 'Z x Z: that of the posterior means plus the mean posterior variances; left out of large spaces',
+      }),
+    ),
+  },
+  { description: 'The distribution of z over held-out examples, to four significant digits' },
+);
+
+export const LatentSchema = Type.Object({
+  ...LatentSummarySchema.properties,
+  aggregate_posterior: Type.Optional(AggregatePosteriorSchema),
+  traversal_ranges: Type.Optional(
+    Type.Array(Type.Tuple([Type.Number(), Type.Number()]), {
+      description: 'Of each dimension: the 1 % and 99 % quantiles of the posterior means, where a traversal goes',
+    }),
+  ),
+});
 
 /** One metric: its value, in which unit, over how many examples, and by which protocol. */
 export const MetricSchema = Type.Object({
@@ -127,10 +179,30 @@ export const TrainingRecordSchema = Type.Object({
   epochs: Type.Integer({ minimum: 0 }),
   steps: Type.Integer({ minimum: 0 }),
   skipped_steps: Type.Optional(
-    Type.Integer({ minimum: 0, description: 'Steps whose loss or gradient was not finite, and which changed nothing' }),
+    Type.Integer({
+      minimum: 0,
+      description: 'Steps that changed nothing: a loss or gradient was not finite, or a gradient too long',
+    }),
   ),
   started_at: Type.String(),
+  started_from: Type.Optional(
+    Type.String({ description: 'The version whose weights training started from, and the start of their hashes' }),
+  ),
   seconds: Type.Number({ minimum: 0 }),
+});
+
+const WeightCountSchema = Type.Object({
+  stored: Type.Integer({ minimum: 0, description: 'Of matrices and kernels, zeros too' }),
+  non_zero: Type.Integer({ minimum: 0 }),
+});
+
+/** Of a model that `elbo prune` made of another. */
+export const PruningRecordSchema = Type.Object({
+  name: Type.String({ pattern: MODEL_NAME_PATTERN }),
+  version: Type.String({ pattern: MODEL_VERSION_PATTERN }),
+  threshold: Type.Number({ minimum: 0, description: 'Weights of at most this magnitude counted as 0' }),
+  weights: Type.Object({ before: WeightCountSchema, after: WeightCountSchema }),
+  compression: Type.Number({ description: 'Weights that training had for each that is left and not 0' }),
 });
 
 /** `manifest.json`: everything that a program must know about a model version besides its graphs. */
@@ -144,6 +216,7 @@ export const ManifestSchema = Type.Object({
   latent: LatentSchema,
   likelihood: Type.Object({ kind: Type.String() }),
   prior: PriorSchema,
+  condition: Type.Optional(ConditionSchema),
   scorer: Type.Object({
     components: Type.Array(Type.String(), {
       minItems: 1,
@@ -155,6 +228,7 @@ export const ManifestSchema = Type.Object({
     additionalProperties: false,
   }),
   training: TrainingRecordSchema,
+  pruned_from: Type.Optional(PruningRecordSchema),
   metrics: Type.Record(Type.String(), MetricSchema),
 });
 
@@ -163,9 +237,12 @@ export type Column = Static<typeof ColumnSchema>;
 export type VectorInput = Static<typeof VectorInputSchema>;
 export type InputDescription = ImageInput | VectorInput;
 export type Calibration = Static<typeof CalibrationSchema>;
+export type Condition = Static<typeof ConditionSchema>;
 export type Latent = Static<typeof LatentSchema>;
+export type AggregatePosteriorRecord = Static<typeof AggregatePosteriorSchema>;
 export type Metric = Static<typeof MetricSchema>;
 export type FileRecord = Static<typeof FileRecordSchema>;
+export type PruningRecord = Static<typeof PruningRecordSchema>;
 export type TrainingRecord = Static<typeof TrainingRecordSchema>;
 export type Manifest = Static<typeof ManifestSchema>;
 
@@ -210,18 +287,15 @@ export function parseManifest(json: unknown): Manifest {
       `manifest: prior.dimensions is ${dimensions}; expected at most latent.size = ${json.latent.size}`,
     );
   }
+  const wrong = json.condition && conditionProblem(json.condition);
+  if (wrong !== undefined) throw new ModelStoreError('MANIFEST_INVALID', `manifest: ${wrong}`);
   if (json.input.kind === 'vector' && (json.input.columns?.length ?? json.input.shape[0]) !== json.input.shape[0]) {
     throw new ModelStoreError(
       'MANIFEST_INVALID',
       `manifest: input.columns must have input.shape = ${json.input.shape[0]} entries`,
     );
   }
-  if (json.latent.kl_per_dimension.length !== json.latent.size) {
-    throw new ModelStoreError(
-      'MANIFEST_INVALID',
-      `manifest: latent.kl_per_dimension must have latent.size = ${json.latent.size} numbers`,
-    );
-  }
+  checkLatent(json.latent);
   if (
     !json.calibration.thresholds.some((t) => t.false_positive_rate === json.calibration.default_false_positive_rate)
   ) {
@@ -231,6 +305,46 @@ export function parseManifest(json: unknown): Manifest {
     );
   }
   return json;
+}
+
+function checkLatent({ size, kl_per_dimension, aggregate_posterior: aggregate, traversal_ranges }: Latent): void {
+  const lengths: Readonly<Record<string, readonly (readonly unknown[])[]>> = {
+    kl_per_dimension: [kl_per_dimension],
+    ...(traversal_ranges && { traversal_ranges: [traversal_ranges] }),
+    ...(aggregate && {
+      'aggregate_posterior.mean': [aggregate.mean],
+      'aggregate_posterior.standard_deviation_of_means': [aggregate.standard_deviation_of_means],
+      'aggregate_posterior.variance': [aggregate.variance],
+    }),
+    ...(aggregate?.covariance && {
+      'aggregate_posterior.covariance': [aggregate.covariance, ...aggregate.covariance],
+    }),
+  };
+  for (const [field, rows] of Object.entries(lengths)) {
+    if (rows.every((row) => row.length === size)) continue;
+    const numbers = field.endsWith('covariance') ? 'rows and columns' : field.endsWith('ranges') ? 'ranges' : 'numbers';
+    throw new ModelStoreError(
+      'MANIFEST_INVALID',
+      `manifest: latent.${field} must have latent.size = ${size} ${numbers}`,
+    );
+  }
+  if (traversal_ranges?.some(([low, high]) => low > high)) {
+    throw new ModelStoreError(
+      'MANIFEST_INVALID',
+      'manifest: latent.traversal_ranges must be [low, high] with low <= high',
+    );
+  }
+  const correlations = aggregate?.strongest_correlations ?? [];
+  if (
+    aggregate !== undefined &&
+    (correlations.length !== (size === 1 ? 0 : size) ||
+      correlations.some(({ dimension }, own) => dimension >= size || dimension === own))
+  ) {
+    throw new ModelStoreError(
+      'MANIFEST_INVALID',
+      `manifest: latent.aggregate_posterior.strongest_correlations must name another dimension for each of latent.size = ${size}`,
+    );
+  }
 }
 
 /** Numbers in one item: the product of its shape. */

@@ -48,14 +48,31 @@ export function drawLatents(
   return latents;
 }
 
-/** The component whose part of 0 to 1 holds the number. */
-function chosen(weights: Float32Array, uniform: number): number {
+/**
+ * Draws classes by their frequencies, the same for the same seed, independent of the latents of that seed; the first ones
+ * do not depend on how many are drawn.
+ * @param frequencies of the classes, with sum 1
+ * @param seed an integer from 0 to 2^32 - 1
+ * @returns class numbers, [count]
+ */
+export function drawLabels(frequencies: readonly number[], count: number, seed: number): number[] {
+  const choice = RandomSource.derived(seed, 'labels', 0);
+  return Array.from({ length: count }, () => chosen(frequencies, choice.uniform()));
+}
+
+/** The index whose part of 0 to 1 holds the number; never one of weight 0. */
+function chosen(weights: Iterable<number>, uniform: number): number {
   let left = uniform;
-  for (const [i, weight] of weights.entries()) {
+  let last = 0;
+  let index = 0;
+  for (const weight of weights) {
     left -= weight;
-    if (left < 0) return i;
+    if (weight > 0) last = index;
+    if (left < 0) return index;
+    index++;
   }
-  return weights.length - 1;
+  // Weights whose sum is a little less than 1 leave numbers that no part holds.
+  return last;
 }
 
 /** `prior.f32`: weights, means, standard deviations; float32 little-endian, row-major. */

@@ -7,6 +7,7 @@ import {
   CALIBRATION_FILE,
   type FileRecord,
   GRAPH_FILES,
+  type Latent,
   type Manifest,
   MODEL_NAME_PATTERN,
   MODEL_VERSION_PATTERN,
@@ -187,12 +188,21 @@ export async function writeVersion<Record>(
 }
 
 /**
- * Adds metrics to a version's manifest, replacing those of the same name; the manifest is always a whole one.
+ * Adds metrics to a version's manifest, replacing those of the same name, and what is known of its latent space beyond
+ * the summary; the manifest is always a whole one.
  * @throws {ModelStoreError} where the version cannot be read
  */
-export async function recordMetrics(directory: string, metrics: Manifest['metrics']): Promise<Manifest> {
+export async function recordMetrics(
+  directory: string,
+  metrics: Manifest['metrics'],
+  latent: Partial<Latent> = {},
+): Promise<Manifest> {
   const manifest = await readManifest(directory);
-  const updated = parseManifest({ ...manifest, metrics: { ...manifest.metrics, ...metrics } });
+  const updated = parseManifest({
+    ...manifest,
+    latent: { ...manifest.latent, ...latent },
+    metrics: { ...manifest.metrics, ...metrics },
+  });
   await replaceDurably(join(directory, 'manifest.json'), formatJson(updated));
   return updated;
 }

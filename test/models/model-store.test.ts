@@ -12,6 +12,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import {
+  type AggregatePosteriorRecord,
   CALIBRATION_FILE,
   encodeCalibration,
   encodeMixture,
@@ -28,6 +29,26 @@ import { describe, expect, test } from 'vitest';
 import { temporaryDirectory } from '../support/temporary-directory.js';
 
 const scores = Float32Array.of(3, 1, 2);
+
+/** Of two dimensions. */
+function aggregate(changes: Partial<AggregatePosteriorRecord> = {}): AggregatePosteriorRecord {
+  return {
+    split: 'test',
+    examples: 5,
+    mean: [0, 0.1],
+    standard_deviation_of_means: [0.9, 0.01],
+    variance: [1, 1],
+    strongest_correlations: [
+      { dimension: 1, correlation: 0.5 },
+      { dimension: 0, correlation: 0.5 },
+    ],
+    covariance: [
+      [1, 0.5],
+      [0.5, 1],
+    ],
+    ...changes,
+  };
+}
 
 function draft(changes: Partial<ManifestDraft> = {}): ManifestDraft {
   return {
@@ -121,6 +142,30 @@ describe('model store', () => {
     await expect(readModel(short)).rejects.toThrow(/the prior has 20 bytes; expected 40/);
   });
 
+  test('the classes of a conditional model come back, and what contradicts itself is refused', async () => {
+    const condition = { classes: 3, frequencies: [0.5, 0.25, 0.25], names: ['none', '1', 'many'] };
+    const write = (changed: ManifestDraft['condition']) =>
+      writeModel(temporaryDirectory(), draft({ condition: changed }), files());
+    const { directory } = await write(condition);
+    expect((await readModel(directory)).manifest.condition).toEqual(condition);
+
+    const wrong: [Partial<typeof condition>, RegExp][] = [
+      [{ classes: 1, frequencies: [1], names: ['none'] }, /manifest: condition.classes/],
+      [{ classes: 257 }, /manifest: condition.classes/],
+      [{ classes: 2.5 }, /manifest: condition.classes/],
+      [{ frequencies: [0.5, 0.5] }, /condition.frequencies has 2 numbers; expected condition.classes = 3/],
+      [{ frequencies: [0.5, 0.25, 0.3] }, /condition.frequencies has the sum 1.05; expected 1/],
+      [{ frequencies: [1.5, -0.25, -0.25] }, /manifest: condition.frequencies/],
+      [{ names: ['none', 'one'] }, /condition.names has 2 names; expected condition.classes = 3/],
+      [{ names: ['none', 'one', 'none'] }, /condition.names has "none" twice/],
+      [{ names: ['none', 'one', ''] }, /manifest: condition.names/],
+      [{ names: ['none', '2', 'one'] }, /calls class 1 "2", which is the number of another class/],
+    ];
+    for (const [change, message] of wrong) {
+      await expect(write({ ...condition, ...change })).rejects.toThrow(message);
+    }
+  });
+
   test('versions are listed by name and number, and nothing else is', async () => {
     const store = temporaryDirectory();
     for (let i = 0; i < 11; i++) await writeModel(store, draft(), files());
@@ -210,6 +255,36 @@ describe('model store', () => {
     ['input.colour', 'rgb', /input.colour must be grey for 1 channel/],
     ['input.value_range', [1, 0], /value_range must be \[low, high\]/],
     ['latent.kl_per_dimension', [1], /kl_per_dimension must have latent.size = 2 numbers/],
+    ['latent.traversal_ranges', [[0, 1]], /latent.traversal_ranges must have latent.size = 2 ranges/],
+    [
+      'latent.traversal_ranges',
+      [
+        [0, 1],
+        [1, 0],
+      ],
+      /latent.traversal_ranges must be \[low, high\]/,
+    ],
+    [
+      'latent.aggregate_posterior',
+      aggregate({ mean: [0] }),
+      /aggregate_posterior.mean must have latent.size = 2 numbers/,
+    ],
+    ['latent.aggregate_posterior', aggregate({ variance: [1, -1] }), /aggregate_posterior.variance.1 must be >= 0/],
+    [
+      'latent.aggregate_posterior',
+      aggregate({ covariance: [[1, 0], [0]] }),
+      /covariance must have latent.size = 2 rows and/,
+    ],
+    [
+      'latent.aggregate_posterior',
+      aggregate({
+        strongest_correlations: [
+          { dimension: 0, correlation: 0.5 },
+          { dimension: 0, correlation: 0.5 },
+        ],
+      }),
+      /strongest_correlations must name another dimension/,
+    ],
     ['calibration.size', 0, /calibration.size must be >= 1/],
     ['calibration.default_false_positive_rate', 0.25, /thresholds must hold/],
     ['files', {}, /files must list encoder.onnx/],
@@ -291,8 +366,18 @@ describe('model store', () => {
       b: { value: 2, split: 'test', examples: 5 },
     });
     await recordMetrics(directory, { b: { value: 3, split: 'test', examples: 5 } });
-    const { metrics } = await readManifest(directory);
-    expect([metrics.a.value, metrics.b.value]).toEqual([1, 3]);
+    const before = await readManifest(directory);
+    expect([before.metrics.a.value, before.metrics.b.value]).toEqual([1, 3]);
+    const latent = {
+      aggregate_posterior: aggregate(),
+      traversal_ranges: [
+        [-2, 2],
+        [0, 0],
+      ] as [number, number][],
+    };
+    await recordMetrics(directory, {}, latent);
+    const after = await readManifest(directory);
+    expect(after).toEqual({ ...before, latent: { ...before.latent, ...latent } });
     await expect(readModel(directory)).resolves.toBeDefined();
     expect(readdirSync(directory).filter((file) => file.startsWith('.'))).toEqual([]);
   });

@@ -36,6 +36,8 @@ beforeAll(async () => {
   const model = fixtureModel({ name: 'odd', input: VECTOR_INPUT, latentSize: 3 });
   model.files.set(GRAPH_FILES.encoder, oddEncoder());
   await writeFixture(directory, model);
+  const condition = { classes: 3, frequencies: [0.2, 0.3, 0.5] };
+  await writeFixture(directory, fixtureModel({ name: 'conditional', input: VECTOR_INPUT, latentSize: 3, condition }));
   running = await startService(directory, { workers: 1, maxBatch: 16 });
 });
 afterAll(async () => {
@@ -56,4 +58,34 @@ it('an item has the same result bit by bit alone and among any others', async ()
       expect([...part.logVariance]).toEqual([...together.logVariance.subarray(start * 3, (start + size) * 3)]);
     }
   }
+});
+
+it('an item of a class has the same result bit by bit among items of any other classes', async () => {
+  const { service } = running;
+  const model = service.registry.get('conditional');
+  const rows = 37;
+  const items = Float32Array.from({ length: rows * 5 }, (_, i) => Math.cos(i * 78.233) * 9);
+  const labels = Array.from({ length: rows }, (_, i) => (i * i) % 3);
+  const together = await service.reconstruct(model, items.slice(), { labels });
+  for (const size of [1, 3, 8, 13]) {
+    // All at once, so that parts of several requests share a batch.
+    const parts = Array.from({ length: Math.floor(rows / size) }, async (_, n) => {
+      const [from, to] = [n * size, (n + 1) * size];
+      const part = await service.reconstruct(model, items.slice(from * 5, to * 5), { labels: labels.slice(from, to) });
+      expect([...part]).toEqual([...together.subarray(from * 5, to * 5)]);
+    });
+    await Promise.all(parts);
+  }
+  const others = await service.reconstruct(model, items.slice(), { labels: labels.map((label) => (label + 1) % 3) });
+  expect([...others.subarray(0, 5)]).not.toEqual([...together.subarray(0, 5)]);
+});
+
+it('a conditional model is not run without a label for each item', async () => {
+  const { service } = running;
+  const items = () => new Float32Array(10);
+  const expected = /expected a label for each item of a conditional model/;
+  const conditional = service.registry.get('conditional');
+  await expect(service.encode(conditional, items())).rejects.toThrow(expected);
+  await expect(service.encode(conditional, items(), { labels: [1] })).rejects.toThrow(expected);
+  await expect(service.encode(service.registry.get('odd'), items(), { labels: [1, 1] })).rejects.toThrow(expected);
 });

@@ -157,12 +157,13 @@ describe('bodies that are too large', () => {
         else controller.close();
       },
     });
-    const response = await fetch(`${running.url}/encode`, {
+    const options: RequestInit & { duplex: 'half' } = {
       method: 'POST',
       headers: { 'content-type': 'application/octet-stream' },
       body,
       duplex: 'half',
-    });
+    };
+    const response = await fetch(`${running.url}/encode`, options);
     expect(response.status).toBe(413);
     expect(await response.json()).toMatchObject({ code: 'BODY_TOO_LARGE' });
   });

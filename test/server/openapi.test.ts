@@ -4,6 +4,7 @@ import { validate } from '@readme/openapi-parser';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import request from 'supertest';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { fixtureModel, VECTOR_INPUT, writeFixture } from './support/fixture-models.js';
 import { type FixtureStore, fixtureStore, type RunningService, startService } from './support/running-service.js';
 
 interface Operation {
@@ -26,6 +27,8 @@ beforeAll(async () => {
   text = await openApiDocument();
   document = JSON.parse(text);
   store = await fixtureStore();
+  const condition = { classes: 3, frequencies: [0.5, 0.25, 0.25], names: ['a', 'b', 'c'] };
+  await writeFixture(store.directory, fixtureModel({ name: 'conditional', input: VECTOR_INPUT, condition }));
   running = await startService(store.directory);
 });
 afterAll(async () => {
@@ -133,6 +136,22 @@ describe('openapi/openapi.json', () => {
       ],
       ['/anomaly-score', 'get', request(running.url).get('/anomaly-score?model=table&values=1,2,3,4,5')],
       ['/anomaly-score', 'get', request(running.url).get('/anomaly-score')],
+      ...['/encode', '/reconstruct', '/anomaly-score'].map((path): [string, string, request.Test] => [
+        path,
+        'post',
+        request(running.url)
+          .post(`${path}?model=conditional&label=b`)
+          .send({ inputs: [[1, 2, 3, 4, 5]] }),
+      ]),
+      [
+        '/decode',
+        'post',
+        request(running.url)
+          .post('/decode?model=conditional')
+          .send({ latents: [[0, 0, 0, 0]], labels: ['c'] }),
+      ],
+      ['/sample', 'post', request(running.url).post('/sample?model=conditional')],
+      ['/models/{name}', 'get', request(running.url).get('/models/conditional')],
       ['/models', 'get', request(running.url).get('/models')],
       ['/models/{name}', 'get', request(running.url).get('/models/table')],
       ['/models/{name}', 'get', request(running.url).get('/models/nope')],

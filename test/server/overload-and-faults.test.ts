@@ -66,10 +66,10 @@ describe('a client that goes away', () => {
   it('leaves nothing behind', async () => {
     let aborted = false;
     const submitted = new Promise<ClientRequest>((resolve) => {
-      vi.spyOn(running.service, 'encode').mockImplementationOnce((_model, _items, signal) => {
+      vi.spyOn(running.service, 'encode').mockImplementationOnce((_model, _items, options) => {
         resolve(client);
         return new Promise((_resolve, reject) => {
-          signal?.addEventListener('abort', () => {
+          options?.signal?.addEventListener('abort', () => {
             aborted = true;
             reject(new Error('gone'));
           });

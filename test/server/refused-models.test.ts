@@ -1,6 +1,6 @@
 import { open, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { CALIBRATION_FILE, GRAPH_FILES, type ManifestDraft } from '@elbo/models';
+import { CALIBRATION_FILE, type Condition, GRAPH_FILES, type ManifestDraft } from '@elbo/models';
 import request from 'supertest';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type FixtureModel, fixtureModel, GREY_INPUT, VECTOR_INPUT, writeFixture } from './support/fixture-models.js';
@@ -17,6 +17,15 @@ async function flipByte(path: string): Promise<void> {
   const file = await open(path, 'r+');
   await file.write(Buffer.of((content[at] ?? 0) ^ 1), 0, 1, at);
   await file.close();
+}
+
+const CONDITION: Condition = { classes: 3, frequencies: [0.5, 0.25, 0.25] };
+
+/** A manifest with one condition and graphs with another, or with none. */
+async function writeConditions(name: string, inManifest?: Condition, inGraphs?: Condition): Promise<string> {
+  const { draft } = fixtureModel({ name, input: GREY_INPUT, ...(inManifest && { condition: inManifest }) });
+  const graphs = fixtureModel({ name, input: GREY_INPUT, ...(inGraphs && { condition: inGraphs }) });
+  return writeFixture(store.directory, { ...graphs, draft });
 }
 
 async function writeWith(name: string, spoil: (model: FixtureModel) => void, input = GREY_INPUT): Promise<string> {
@@ -83,6 +92,35 @@ const BAD: Record<string, { make: (name: string) => Promise<unknown>; says: stri
         fixtureModel({ name, input: GREY_INPUT, change: change({ scorer: { components: ['volume'] } }) }),
       ),
     says: 'scorer.onnx has no output volume (float32 [N]), only score, reconstruction, norm, error_map',
+  },
+  'missing-label': {
+    make: (name) => writeConditions(name, CONDITION),
+    says: 'encoder.onnx has no input label (float32 [N, 3]), only x',
+  },
+  'missing-label-of-decoder': {
+    make: (name) => {
+      const conditional = fixtureModel({ name, input: GREY_INPUT, condition: CONDITION });
+      const plain = fixtureModel({ name, input: GREY_INPUT }).files.get(GRAPH_FILES.decoder);
+      if (plain !== undefined) conditional.files.set(GRAPH_FILES.decoder, plain);
+      return writeFixture(store.directory, conditional);
+    },
+    says: 'decoder.onnx has no input label (float32 [N, 3]), only z',
+  },
+  'other-classes': {
+    make: (name) => writeConditions(name, CONDITION, { classes: 2, frequencies: [0.5, 0.5] }),
+    says: 'encoder.onnx: input label is float32 [N, 2]; the manifest asks for float32 [N, 3]',
+  },
+  'label-without-condition': {
+    make: (name) => writeConditions(name, undefined, CONDITION),
+    says: 'encoder.onnx has the inputs x, label; the manifest asks for x alone',
+  },
+  'frequencies-beyond-1': {
+    make: async (name) => {
+      const path = join(await writeConditions(name, CONDITION, CONDITION), 'manifest.json');
+      const manifest = JSON.parse(await readFile(path, 'utf8'));
+      await writeFile(path, JSON.stringify({ ...manifest, condition: { ...CONDITION, frequencies: [1, 1, 1] } }));
+    },
+    says: 'manifest: condition.frequencies has the sum 3; expected 1',
   },
   'other-name': {
     make: async (name) => {

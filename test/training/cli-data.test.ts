@@ -1,29 +1,12 @@
-import { spawn } from 'node:child_process';
 import { createReadStream, existsSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { dataDirectory } from '../support/data-directory.js';
+import { elbo } from '../support/elbo.js';
 import { encodeNpy } from '../support/npy.js';
 import { temporaryDirectory } from '../support/temporary-directory.js';
-
-const cli = fileURLToPath(new URL('../../training/bin/elbo.js', import.meta.url));
-
-function elbo(args: readonly string[]): Promise<{ code: number | null; stdout: string; stderr: string }> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [cli, ...args], { env: { PATH: process.env.PATH } });
-    let [stdout, stderr] = ['', ''];
-    child.stdout.on('data', (chunk) => {
-      stdout += chunk;
-    });
-    child.stderr.on('data', (chunk) => {
-      stderr += chunk;
-    });
-    child.on('error', reject).on('close', (code) => resolve({ code, stdout, stderr }));
-  });
-}
 
 /** A mirror of a directory, or of nothing. */
 async function serve(directory: string): Promise<string> {

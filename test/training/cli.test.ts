@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { readManifest } from '@elbo/models';
 import { describe, expect, test } from 'vitest';
+import { encodeNpy } from '../support/npy.js';
 import { temporaryDirectory } from '../support/temporary-directory.js';
 
 const cli = fileURLToPath(new URL('../../training/bin/elbo.js', import.meta.url));
@@ -77,12 +78,64 @@ describe('elbo', () => {
     // The number that training recorded comes out again from the exported files.
     expect(metrics.test_negative_elbo.value).toBeCloseTo(result.metrics.test_negative_elbo.value, 4);
     const partial = await elbo([...evaluate, '--limit', '500', '--record']);
-    expect(partial.stderr).toMatch(/^elbo: --record is for the whole test part/);
+    expect(partial.stderr).toMatch(/^elbo: --record is for a whole part/);
     const recorded = await elbo([...evaluate, '--record']);
     const whole = JSON.parse(recorded.stdout.trimEnd().split('\n').at(-1) ?? '').metrics;
     expect(whole.test_active_units.examples).toBe(2000);
-    expect((await readManifest(result.directory)).metrics).toMatchObject(whole);
+    const recordedManifest = await readManifest(result.directory);
+    expect(recordedManifest.metrics).toMatchObject(whole);
+    expect(recordedManifest.latent.aggregate_posterior).toMatchObject({ split: 'test', examples: 2000 });
+    expect(recordedManifest.latent.traversal_ranges).toHaveLength(12);
+    // The table: a heading, and a line for each dimension.
+    expect(recorded.stdout).toMatch(/^dimension +KL in nats .*\n( +\d+ .* with \d+ *\n){12}/m);
+
+    const own = await elbo([...evaluate, '--split', 'validation', '--limit', '500']);
+    const validation = JSON.parse(own.stdout.trimEnd().split('\n').at(-1) ?? '');
+    expect(validation.metrics.validation_negative_elbo.value).toBeCloseTo(
+      result.metrics.validation_negative_elbo.value,
+      4,
+    );
+    expect(validation.latent.aggregate_posterior).toMatchObject({ split: 'validation', examples: 50 });
+    const other = await elbo([...evaluate, '--split', 'validation']);
+    expect(other.stderr).toMatch(/^elbo: --split validation: the training part of shapes is not the one/);
+    expect(other.code).toBe(2);
   });
+
+  test('evaluate measures a shipped model by everything that is known of shapes', async () => {
+    const list = 'mig,sap,dci,factor-vae,linear-probe,knn';
+    const { stdout, code } = await elbo([
+      ...['evaluate', 'models/shapes/1', '--threads', '1', '--limit', '300', '--metrics', list, '--json'],
+    ]);
+    expect(code).toBe(0);
+    const { metrics } = JSON.parse(stdout.trimEnd().split('\n').at(-1) ?? '');
+    expect(Object.keys(metrics).sort()).toEqual([
+      'generated_factor_vae',
+      'test_dci_completeness',
+      'test_dci_disentanglement',
+      'test_dci_informativeness',
+      'test_knn_accuracy',
+      'test_linear_probe_accuracy',
+      'test_mig',
+      'test_sap',
+    ]);
+    expect(metrics.generated_factor_vae).toMatchObject({ split: 'generated' });
+    expect(metrics.test_linear_probe_accuracy.protocol).toMatch(/of 270 training examples/);
+  });
+
+  test.each(['mig', 'sap', 'dci', 'factor-vae', 'linear-probe', 'knn'])(
+    'evaluate refuses %s of data without factors or classes',
+    async (metric) => {
+      const directory = temporaryDirectory();
+      const path = join(directory, 'images.npy');
+      writeFileSync(path, encodeNpy({ type: 'u1', shape: [60, 32, 32], values: new Uint8Array(60 * 32 * 32).fill(9) }));
+      const { code, stderr } = await elbo(['evaluate', 'models/shapes/1', '--dataset', path, '--metrics', metric]);
+      expect(stderr).toMatch(
+        /^elbo: metric [a-z-]+ needs the (factors that made each example, which only the data set shapes has|class of each example, which the data lack)\n$/,
+      );
+      expect(stderr).toContain(`metric ${metric} `);
+      expect(code).toBe(2);
+    },
+  );
 
   test('a second run writes the next version', async () => {
     const out = temporaryDirectory();
@@ -112,10 +165,7 @@ describe('elbo', () => {
     [[], /Usage: elbo/],
     [['bogus'], /unknown command 'bogus'/],
     [['train'], /required option '--preset <name>' not specified/],
-    [
-      ['train', '--preset', 'nope'],
-      /preset "nope" is not known; there are: features-conv, images-conv, lenet-300-100, mnist-conv, mnist-mlp/,
-    ],
+    [['train', '--preset', 'nope'], /preset "nope" is not known; there are: images-conv, .*mnist-conv, .*mnist-mlp/],
     [
       ['train', '--preset', 'shapes-mlp', '--epochs', '0'],
       /'--epochs <n>' argument '0' is invalid. expected a whole number from 1/,
@@ -137,7 +187,17 @@ describe('elbo', () => {
     [['evaluate', '/nowhere'], /no such model version/],
     [['evaluate', '/nowhere', '--metrics', 'elbo,beauty'], /expected some of elbo, nll, active-units/],
     [['evaluate', 'models/mnist/1', '--dataset', 'shapes'], /shapes has images of 1x32x32; mnist takes 1x28x28/],
+    [['evaluate', '/nowhere', '--split', 'training'], /Allowed choices are validation, test/],
     [['inspect', '/nowhere'], /no such model version/],
+    [['prune', '/nowhere'], /no such model version/],
+    [['prune', 'models/mnist/1', '--threshold', '-1'], /expected a number of at least 0/],
+    [['prune', 'models/shapes/1', '--limit', '500'], /shapes is not the data that shapes 1 was trained on/],
+    [['train', '--preset', 'lenet-300-100', '--set', 'latent_size=3'], /--set latent_size=3: no such field/],
+    [['train', '--preset', 'lenet-300-100', '--dataset', 'README.md'], /README.md/],
+    [
+      ['train', '--preset', 'shapes-mlp', '--set', 'dropout.kind=sparse', '--set', 'objective.importance_samples=5'],
+      /dropout\.kind is sparse; expected none with 5 importance samples/,
+    ],
     [['train', '--preset', 'shapes-mlp', '--limit', '500', '--out', 'package.json'], /EEXIST.*package.json|ENOTDIR/],
   ])('%j: exit code 2 and a line that says what is wrong', async (args, message) => {
     const { code, stderr, stdout } = await elbo(args);
@@ -146,6 +206,42 @@ describe('elbo', () => {
     expect(stdout).toBe('');
     expect(stderr).not.toMatch(/\n\s+at /);
     if (args.length > 0) expect(stderr.trimEnd().split('\n')).toHaveLength(1);
+  });
+
+  test('train a small classifier, which is no model of a store, and prune a model that has nothing to prune', async () => {
+    const out = temporaryDirectory();
+    const args = ['--dataset', 'shapes', '--set', 'encoder.hidden=[8]', '--epochs', '2', '--limit', '200'];
+    const trained = await elbo([
+      'train',
+      '--preset',
+      'lenet-300-100',
+      ...args,
+      '--out',
+      out,
+      '--threads',
+      '1',
+      '--json',
+    ]);
+    expect(trained.stderr).toMatch(
+      /^epoch 1: cross entropy train [\d.]+, validation [\d.]+, error [\d.]+ %, \d+ of 8216/,
+    );
+    expect(trained.code).toBe(0);
+    const { directory, metrics, sparsity } = JSON.parse(trained.stdout.trimEnd().split('\n').at(-1) ?? '');
+    expect(directory).toBe(join(out, 'lenet-300-100', '1'));
+    expect(metrics.test_error.examples).toBe(200);
+    expect(sparsity.weights).toBe(1024 * 8 + 8 * 3);
+    const evaluated = await elbo(['evaluate', directory]);
+    expect(evaluated.stderr).toMatch(/no such model version/);
+    expect(evaluated.code).toBe(2);
+
+    const vae = ['train', ...small, '--out', out, '--set', 'dropout.kind=group', '--json'];
+    const model = JSON.parse((await elbo(vae)).stdout.trimEnd().split('\n').at(-1) ?? '');
+    const pruned = await elbo(['prune', model.directory, '--limit', '500', '--threads', '1', '--json']);
+    expect(pruned.code).toBe(0);
+    expect(pruned.stdout).toMatch(/weights +[\d,]+ → [\d,]+/);
+    const result = JSON.parse(pruned.stdout.trimEnd().split('\n').at(-1) ?? '');
+    expect(result.directory).toBe(join(out, 'shapes', '2'));
+    expect(result.speed).toHaveLength(2);
   });
 
   test('--resume without a checkpoint is refused', async () => {

@@ -6,7 +6,7 @@ import { DataError } from '@elbo/training/data/data-error';
 import { type DatasetOptions, datasetNames, loadDataset } from '@elbo/training/data/datasets';
 import { describe, expect, test } from 'vitest';
 import { dataDirectory } from '../support/data-directory.js';
-import { bytesOf } from '../support/examples.js';
+import { bytesOf, valuesOf } from '../support/examples.js';
 import { encodeIdx } from '../support/idx.js';
 import { temporaryDirectory } from '../support/temporary-directory.js';
 
@@ -129,4 +129,17 @@ describe('the published files (needs a data directory)', () => {
     expect(Array.from(train.labels?.subarray(0, 5) ?? [])).toEqual(firstLabels);
     expect(new Set(train.labels).size).toBe(10);
   });
+
+  test.skipIf(dataDir === undefined)(
+    'scrna/pbmc68k_reduced.npz: counts of 765 genes in 700 cells of ten types',
+    async () => {
+      const { train, test: held, input, description } = await loadDataset('scrna/pbmc68k_reduced.npz', { dataDir });
+      expect([train.count, held.count]).toEqual([630, 70]);
+      expect(input).toMatchObject({ kind: 'vector', shape: [765] });
+      expect(description).toContain('array counts with labels labels');
+      expect(new Set(train.labels).size).toBe(10);
+      const values = await valuesOf(train);
+      expect(values.every((value) => Number.isInteger(value) && value >= 0)).toBe(true);
+    },
+  );
 });

@@ -91,6 +91,24 @@ describe('a valid .npz file', () => {
     expect(description).toContain(`array ${chosen}`);
   });
 
+  test.each([
+    ['counts beside values of the same shape are taken', [3, 2], 'counts'],
+    ['counts of another shape are left alone', [3, 1], 'X'],
+  ] as const)('%s', async (_, shape, chosen) => {
+    const counts = encodeNpy({ type: 'u2', shape, values: new Array(shape[0] * shape[1]).fill(7) });
+    for (const stored of [false, true]) {
+      const entries = [
+        { name: 'X.npy', content: x, stored },
+        { name: 'counts.npy', content: counts, stored },
+        { name: 'labels.npy', content: y, stored },
+      ];
+      const { train, description } = await read(encodeZip(entries), temporaryDirectory());
+      expect(description).toContain(`array ${chosen} with labels labels`);
+      expect((await valuesOf(train))[0]).toBe(chosen === 'X' ? 1 : 7);
+      expect(train).toMatchObject({ shape: [2], labels: Uint8Array.of(0, 1, 255) });
+    }
+  });
+
   test('with x_train and x_test has both parts', async () => {
     const images = (count: number) =>
       encodeNpy({ type: 'u1', shape: [count, 2, 2], values: new Array(4 * count).fill(count) });

@@ -8,6 +8,7 @@ import {
   subset,
   take,
 } from '@elbo/training/data/dataset';
+import { countMoments } from '@elbo/training/data/whole-numbers';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { bytesOf } from '../support/examples.js';
@@ -84,6 +85,23 @@ describe('moments of every feature', () => {
     expect(Array.from(mean)).toEqual([1, 4e6 + 1]);
     expect(variance[0]).toBeCloseTo(14 / 3, 12);
     expect(variance[1]).toBeCloseTo(2 / 3, 9);
+  });
+});
+
+describe('moments of counts', () => {
+  test.each([
+    ['an odd number of rows', [0, 1, 5, 3, 2, 0], 2],
+    ['an even number of rows', [0, 1, 5, 3, 2, 0, 10, 20], 5],
+  ])('%s: of the logarithms, and the median sum', async (_, values, median) => {
+    const { logMean, logVariance, medianTotal } = await countMoments(inMemory(Float32Array.from(values), [2]));
+    for (const column of [0, 1]) {
+      const logs = values.filter((_, i) => i % 2 === column).map((value) => Math.log(1 + value));
+      const mean = logs.reduce((a, b) => a + b) / logs.length;
+      const variance = logs.reduce((a, b) => a + (b - mean) ** 2, 0) / logs.length;
+      expect(logMean[column]).toBeCloseTo(mean, 12);
+      expect(logVariance[column]).toBeCloseTo(variance, 12);
+    }
+    expect(medianTotal).toBe(median);
   });
 });
 

@@ -1,4 +1,4 @@
-import type { Dataset } from '@elbo/training/data/dataset';
+import { classCount, type Dataset } from '@elbo/training/data/dataset';
 import type { Engine } from '@elbo/training/engines/engine';
 import { OnnxRuntimeEngine } from '@elbo/training/engines/onnxruntime';
 import { TfjsEngine } from '@elbo/training/engines/tfjs';
@@ -37,6 +37,8 @@ const CONFIGURATIONS: Readonly<Record<string, Partial<Configuration>>> = {
     decoder: { convolutions: convolutions(5, 3), hidden: [], stochastic_layers: [{ after_layer: 1, latents: 2 }] },
     objective: { ...objective, importance_samples: 3 },
   },
+  'an autoencoder': { family: 'autoencoder', prior: 'gaussian-mixture', kl_warm_up_fraction: 0 },
+  'classes, by importance samples': { conditional: true, objective: { ...objective, importance_samples: 3 } },
   'a VampPrior': { prior: 'vamp', prior_components: 7 },
   'a VampPrior above stochastic layers': {
     prior: 'vamp',
@@ -55,6 +57,7 @@ const CONFIGURATIONS: Readonly<Record<string, Partial<Configuration>>> = {
   'numbers and codes under a mixed likelihood': { likelihood: 'mixed' },
   AdamW: { optimiser: { ...optimiser, kind: 'adamw', weight_decay: 0.1 } },
   Adamax: { optimiser: { ...optimiser, kind: 'adamax' } },
+  'gradients some of which are too long': { optimiser: { ...optimiser, skip_gradient_norm: 1.95 } },
   'momentum and a short limit of the gradient': {
     optimiser: { ...optimiser, kind: 'sgd', momentum: 0.9, learning_rate: 1e-3, gradient_norm_limit: 1 },
   },
@@ -100,7 +103,7 @@ interface Trained {
 }
 
 const EXAMPLES = STEPS * BATCH_SIZE;
-const datasetFor = async ({ likelihood }: Configuration): Promise<Pick<Dataset, 'train' | 'input'>> => {
+const datasetFor = async ({ likelihood, conditional }: Configuration): Promise<Pick<Dataset, 'train' | 'input'>> => {
   switch (likelihood) {
     case 'negative-binomial':
       return countsDataset(EXAMPLES, 1);
@@ -108,8 +111,13 @@ const datasetFor = async ({ likelihood }: Configuration): Promise<Pick<Dataset, 
       return codesDataset(EXAMPLES, 1);
     case 'mixed':
       return mixedDataset(EXAMPLES, 1);
-    default:
-      return barsDataset(EXAMPLES, 1);
+    default: {
+      const { train, input } = barsDataset(EXAMPLES, 1);
+      return {
+        train: conditional ? { ...train, labels: Uint8Array.from({ length: EXAMPLES }, (_, i) => i % 3) } : train,
+        input,
+      };
+    }
   }
 };
 
@@ -118,6 +126,7 @@ async function trained(engine: Engine, configuration: Configuration): Promise<Tr
   const { train, input } = await datasetFor(configuration);
   const model = buildModel(configuration, train.shape, {
     dtype: train.dtype,
+    classes: train.labels && classCount(train),
     columns: input.kind === 'vector' ? input.columns : undefined,
     convolutions: engine.convolutions,
     // So that outputs and scales start elsewhere than at 0 and 1.

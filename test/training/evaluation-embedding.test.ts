@@ -1,6 +1,6 @@
 import { RandomSource } from '@elbo/models';
-import { mutualInformationGap } from '@elbo/training/evaluation/disentanglement';
 import { type Embedding, nearestNeighbourAccuracy } from '@elbo/training/evaluation/embedding';
+import { mutualInformationGap } from '@elbo/training/evaluation/mutual-information-gap';
 import { describe, expect, test } from 'vitest';
 
 const embedding = (rows: readonly (readonly number[])[]): Embedding => ({

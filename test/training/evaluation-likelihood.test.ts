@@ -2,7 +2,7 @@ import { RandomSource } from '@elbo/models';
 import { inMemory } from '@elbo/training/data/dataset';
 import { OnnxRuntimeEngine } from '@elbo/training/engines/onnxruntime';
 import { ElboEvaluator, logSumExp, negativeLogLikelihood } from '@elbo/training/evaluation/elbo';
-import { latentStructure } from '@elbo/training/evaluation/latent-structure';
+import { describeLatent } from '@elbo/training/evaluation/latent-structure';
 import { buildModel } from '@elbo/training/vae/model';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
@@ -112,7 +112,7 @@ describe('evaluation', () => {
       for (let i = 1; i < matrix.length; i += 2) matrix[i] = 0;
       silenced.get(`${head}.bias`)?.set([0], 1);
     }
-    const { activeUnits, klPerDimension } = await latentStructure(
+    const { activeUnits, klPerDimension } = await describeLatent(
       engine,
       model,
       silenced,

@@ -103,15 +103,15 @@ describe('the parity check', () => {
       decoder: await engine.load(graphs.decoder),
       scorer: await engine.load(graphs.scorer),
     };
-    expect(await checkParity(engine, model, weights, exported, input)).toBeLessThanOrEqual(PARITY_LIMIT);
+    expect(await checkParity(engine, model, weights, exported, { x: input })).toBeLessThanOrEqual(PARITY_LIMIT);
 
     const changed = new Map([...weights].map(([name, values]) => [name, values.slice()]));
     for (const [name, values] of changed) if (name === 'decoder.output.bias') values[7] += 1e-3;
-    await expect(checkParity(engine, model, changed, exported, input)).rejects.toThrow(
+    await expect(checkParity(engine, model, changed, exported, { x: input })).rejects.toThrow(
       /x_mean of the exported graphs differs/,
     );
     for (const [name, values] of changed) if (name === 'decoder.output.bias') values[7] = Number.NaN;
-    await expect(checkParity(engine, model, changed, exported, input)).rejects.toThrow(
+    await expect(checkParity(engine, model, changed, exported, { x: input })).rejects.toThrow(
       /differs from the trained graph by NaN/,
     );
   });

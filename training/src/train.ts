@@ -1,6 +1,6 @@
 import type { Manifest } from '@elbo/models';
 import { DataError } from './data/data-error.js';
-import { type Dataset, type Examples, splitValidation } from './data/dataset.js';
+import { classCount, type Dataset, type Examples, splitValidation } from './data/dataset.js';
 import { loadDataset } from './data/datasets.js';
 import type { Engine } from './engines/engine.js';
 import { OnnxRuntimeEngine } from './engines/onnxruntime.js';
@@ -9,8 +9,9 @@ import { evaluate } from './evaluation/evaluate.js';
 import { MINIMUM_HELD_OUT } from './export/calibration.js';
 import { exportModel } from './export/exporter.js';
 import { trainedWeights } from './export/trained-weights.js';
-import type { EpochRecord } from './pictures/training-curves.js';
+import { curvesOf, type EpochRecord, trainingCurves } from './pictures/training-curves.js';
 import { momentsFor, preparedFor } from './prepared-data.js';
+import { startFrom, startingWith } from './start-from.js';
 import type { CheckpointStore } from './trainer/checkpoint.js';
 import { checkpointsIn, type EpochOptions, type TrainedRun, trainEpochs, trainingRecord } from './trainer/epochs.js';
 import { meanNetwork } from './trainer/mean-network.js';
@@ -30,6 +31,8 @@ export interface TrainOptions extends EpochOptions<EpochRecord> {
   readonly dataDir?: string;
   /** ONNX Runtime on all cores unless given. */
   readonly engine?: Engine;
+  /** Directory of a version whose weights training starts from, where its network has parameters of the same name. */
+  readonly from?: string | undefined;
   /** Called when training is over and the weights of an epoch (from 1) are measured and exported. */
   readonly onExport?: (bestEpoch: number) => void;
 }
@@ -39,7 +42,8 @@ export interface TrainResult {
   readonly directory: string;
   readonly manifest: Manifest;
   /**
-   * Epoch, from 1, whose weights were exported: the one with the lowest validation −ELBO. With variational dropout the KL
+   * Epoch, from 1, whose weights were exported: the one with the lowest validation −ELBO, of an autoencoder the lowest
+   * reconstruction. With variational dropout the KL
    * of the weights counts too, an example's share of it, and no epoch of its warm-up is chosen: an epoch that has pruned
    * little would often be better on the validation part.
    */
@@ -71,15 +75,19 @@ export async function train(options: TrainOptions): Promise<TrainResult | undefi
       `${validation.count} validation examples (${fraction} of ${dataset.train.count}); expected at least ${MINIMUM_HELD_OUT} to calibrate scores: raise --limit or validation_fraction`,
     );
   }
-  const checkpoints = await checkpointsIn<EpochRecord>(store, configuration, dataset, options.resume);
+  const start = options.from === undefined ? undefined : await startFrom(options.from, configuration, dataset);
+  const identity = { ...configuration, ...(start && { from: start.version }) };
+  const checkpoints = await checkpointsIn<EpochRecord>(store, identity, dataset, options.resume);
   const { input } = dataset;
   const modelOptions = {
     dtype: examples.dtype,
     columns: input.kind === 'vector' ? input.columns : undefined,
+    classes: examples.labels === undefined ? undefined : classCount(dataset.train),
     moments: await momentsFor(configuration.likelihood, examples),
     convolutions: engine.convolutions,
   };
-  const model = buildModel(configuration, input.shape, modelOptions);
+  const untrained = buildModel(configuration, input.shape, modelOptions);
+  const model = start === undefined ? untrained : startingWith(untrained, start.weights);
   // What is evaluated and exported knows no noise.
   const plain = buildModel(withoutDropout(configuration), input.shape, modelOptions);
   const run = await trainModel(
@@ -87,7 +95,7 @@ export async function train(options: TrainOptions): Promise<TrainResult | undefi
     { model, plain, examples, validation, checkpoints },
   );
   if (run === undefined) return undefined;
-  const { best, history } = run;
+  const { best } = run;
   options.onExport?.(best.epoch);
 
   const trained = {
@@ -103,12 +111,15 @@ export async function train(options: TrainOptions): Promise<TrainResult | undefi
     input,
     train: examples,
     validation,
-    training: trainingRecord(configuration, dataset, { examples, validation }, engine, run),
+    training: {
+      ...trainingRecord(configuration, dataset, { examples, validation }, engine, run),
+      ...(start && { started_from: start.version }),
+    },
     metrics: {
       ...(await evaluate({ ...measured, examples: validation, split: 'validation' })),
       ...(await evaluate({ ...measured, examples: dataset.test, split: 'test' })),
     },
-    history,
+    curves: trainingCurves(run.history, curvesOf(plain)),
   });
   await checkpoints.clear();
   return { ...exported, bestEpoch: best.epoch, secondsPerStep: run.secondsPerStep };
@@ -141,7 +152,7 @@ async function trainModel(
     seed: configuration.seed,
     binarise: binarises(configuration, examples.dtype),
   });
-  const measure = async ({ loss, reconstruction, kl }: Readonly<Record<string, number>>) => {
+  const measure = async ({ loss, reconstruction, kl = 0 }: Readonly<Record<string, number>>) => {
     const { weights, penalty, summary } = await network.of(trainer.weights, trainer.step / trainer.totalSteps);
     const measured = await evaluator.evaluate(weights);
     const record: EpochRecord = {

@@ -1,14 +1,15 @@
 import { type GraphRole, itemSize, type LatentPrior, type LoadedModel, type Manifest } from '@elbo/models';
 import { InferenceError } from './errors.js';
 import type { GraphDescription, OutputTensor, TensorDescription } from './onnxruntime.js';
+import { type GraphInput, rowSize, withLabels } from './rows.js';
 import type { GraphCall } from './scheduler.js';
 
 /** A call of one graph of one model version. */
 export interface ModelCall extends GraphCall {
   readonly model: string;
   readonly role: GraphRole;
-  readonly input: string;
-  readonly rowShape: readonly number[];
+  /** Of the graph; a row holds one after another what each takes. */
+  readonly inputs: readonly GraphInput[];
   readonly outputs: readonly string[];
 }
 
@@ -36,21 +37,21 @@ export function servedModel({ manifest, graphs, calibrationScores, prior, direct
   if (!directory.replaceAll('\\', '/').endsWith(`/${key}`)) {
     throw refused(`manifest.json says that this is ${key}; the directory must have that name`);
   }
-  const call = (
-    role: GraphRole,
-    input: string,
-    rowShape: readonly number[],
-    outputs: readonly string[],
-  ): ModelCall => ({
-    key: [key, role, ...outputs].join(' '),
-    model: key,
-    role,
-    input,
-    rowShape,
-    rowSize: rowShape.reduce((product, dimension) => product * dimension, 1),
-    outputs,
-  });
-  const { shape } = manifest.input;
+  const { condition } = manifest;
+  const labels: GraphInput[] = condition === undefined ? [] : [{ name: 'label', shape: [condition.classes] }];
+  const call = (role: GraphRole, first: GraphInput, outputs: readonly string[]): ModelCall => {
+    const inputs = [first, ...labels];
+    return {
+      key: [key, role, ...outputs].join(' '),
+      model: key,
+      role,
+      inputs,
+      rowSize: inputs.reduce((sum, input) => sum + rowSize(input), 0),
+      outputs,
+    };
+  };
+  const x: GraphInput = { name: 'x', shape: manifest.input.shape };
+  const z: GraphInput = { name: 'z', shape: [manifest.latent.size] };
   const scores = ['score', ...manifest.scorer.components];
   return {
     key,
@@ -61,10 +62,10 @@ export function servedModel({ manifest, graphs, calibrationScores, prior, direct
     prior,
     graphs: { encoder: shared(graphs.encoder), decoder: shared(graphs.decoder), scorer: shared(graphs.scorer) },
     calls: {
-      encode: call('encoder', 'x', shape, ['mean', 'log_variance']),
-      decode: call('decoder', 'z', [manifest.latent.size], ['x_mean']),
-      score: call('scorer', 'x', shape, scores),
-      scoreWithMap: call('scorer', 'x', shape, [...scores, 'error_map']),
+      encode: call('encoder', x, ['mean', 'log_variance']),
+      decode: call('decoder', z, ['x_mean']),
+      score: call('scorer', x, scores),
+      scoreWithMap: call('scorer', x, [...scores, 'error_map']),
     },
   };
 }
@@ -95,10 +96,11 @@ function outputShapes(model: ServedModel, role: GraphRole): ReadonlyMap<string, 
 export function checkDescriptions(model: ServedModel, graphs: Readonly<Record<GraphRole, GraphDescription>>): void {
   for (const call of Object.values(model.calls)) {
     const { inputs, outputs } = graphs[call.role];
-    if (inputs.length !== 1) {
-      throw refused(`${call.role}.onnx has the inputs ${names(inputs)}; expected ${call.input} alone`);
+    for (const { name, shape } of call.inputs) checkTensor(call.role, 'input', inputs, name, shape);
+    if (inputs.length > call.inputs.length) {
+      const expected = call.inputs.map(({ name }) => name).join(' and ');
+      throw refused(`${call.role}.onnx has the inputs ${names(inputs)}; the manifest asks for ${expected} alone`);
     }
-    checkTensor(call.role, 'input', inputs, call.input, call.rowShape);
     for (const [name, shape] of outputShapes(model, call.role)) {
       checkTensor(call.role, 'output', outputs, name, shape);
     }
@@ -153,10 +155,15 @@ export function checkOutputs(
   }
 }
 
-/** Rows to warm a call up with: the middle of what it accepts. */
+/** Rows to warm a call up with: the middle of what it accepts, and each class in turn. */
 export function warmUpInput(model: ServedModel, call: ModelCall, rows: number): Float32Array {
-  const [low, high] = model.manifest.input.value_range;
-  return new Float32Array(rows * call.rowSize).fill(call.role === 'decoder' ? 0 : (low + high) / 2);
+  const { input, condition } = model.manifest;
+  const [low, high] = input.value_range;
+  const size = call.role === 'decoder' ? model.latentSize : model.itemSize;
+  const items = new Float32Array(rows * size).fill(call.role === 'decoder' ? 0 : (low + high) / 2);
+  if (condition === undefined) return items;
+  const labels = Array.from({ length: rows }, (_, row) => row % condition.classes);
+  return withLabels(items, labels, condition.classes);
 }
 
 function names(tensors: readonly TensorDescription[]): string {

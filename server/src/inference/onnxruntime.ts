@@ -20,6 +20,12 @@ export interface GraphDescription {
   readonly outputs: readonly TensorDescription[];
 }
 
+export interface InputTensor {
+  readonly name: string;
+  readonly data: Float32Array;
+  readonly dims: readonly number[];
+}
+
 export interface OutputTensor {
   readonly data: Float32Array;
   readonly dims: readonly number[];
@@ -55,13 +61,9 @@ export class GraphSession {
   }
 
   /** @returns the named outputs, each over memory of its own. */
-  async run(
-    input: string,
-    data: Float32Array,
-    dims: readonly number[],
-    outputs: readonly string[],
-  ): Promise<Record<string, OutputTensor>> {
-    const results = await this.#session.run({ [input]: new Tensor('float32', data, dims) }, [...outputs]);
+  async run(inputs: readonly InputTensor[], outputs: readonly string[]): Promise<Record<string, OutputTensor>> {
+    const feeds = Object.fromEntries(inputs.map(({ name, data, dims }) => [name, new Tensor('float32', data, dims)]));
+    const results = await this.#session.run(feeds, [...outputs]);
     const tensors: Record<string, OutputTensor> = {};
     for (const name of outputs) {
       const tensor = results[name];
@@ -82,7 +84,7 @@ const PROBE_GRAPH = 'CAgSBGVsYm86NwoMCgF4EgF5IgRSZWx1EgVwcm9iZVoPCgF4EgoKCAgBEgQ
 /** Rejects with ONNX Runtime's reason where the provider can't be used here. */
 export async function probeProvider(options: SessionOptions): Promise<void> {
   const session = await GraphSession.load(new Uint8Array(Buffer.from(PROBE_GRAPH, 'base64')), options);
-  await session.run('x', Float32Array.of(1), [1], ['y']);
+  await session.run([{ name: 'x', data: Float32Array.of(1), dims: [1] }], ['y']);
   await session.release();
 }
 

@@ -177,9 +177,8 @@ class ModelRunner implements BatchRunner<ModelCall> {
   }
 
   #call(call: ModelCall, data: Float32Array, rows: number): Promise<Readonly<Record<string, OutputTensor>>> {
-    const { model, role, input, outputs, rowShape } = call;
-    const dims = [rows, ...rowShape];
-    return this.#thread.call({ kind: 'run', model, role, input, data, dims, outputs }, [data.buffer as ArrayBuffer]);
+    const { model, role, inputs, outputs } = call;
+    return this.#thread.call({ kind: 'run', model, role, inputs, data, rows, outputs }, [data.buffer as ArrayBuffer]);
   }
 }
 

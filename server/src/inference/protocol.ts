@@ -1,6 +1,7 @@
 /** The messages between the main thread and an inference worker. */
 import type { GraphRole } from '@elbo/models';
 import type { GraphDescription, OutputTensor, SessionOptions } from './onnxruntime.js';
+import type { GraphInput } from './rows.js';
 
 export interface WorkerOptions extends SessionOptions {
   /** Probe the provider first: a worker that can't use it ends with the reason. */
@@ -15,9 +16,10 @@ export type WorkerRequest =
       readonly kind: 'run';
       readonly model: string;
       readonly role: GraphRole;
-      readonly input: string;
+      readonly inputs: readonly GraphInput[];
+      /** Rows that hold one after another what each input takes. */
       readonly data: Float32Array;
-      readonly dims: readonly number[];
+      readonly rows: number;
       readonly outputs: readonly string[];
     }
   /** The thread releases its sessions and ends. */

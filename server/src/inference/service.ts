@@ -6,12 +6,19 @@ import { type PoolOptions, WorkerPool } from './pool.js';
 import type { Provider } from './provider.js';
 import { paddedRows } from './provider.js';
 import { ModelRegistry } from './registry.js';
+import { withLabels } from './rows.js';
 import { type Outputs, Scheduler } from './scheduler.js';
 
 export interface ServiceOptions extends PoolOptions {
   readonly modelsDirectory: string;
   readonly defaultModel: string | undefined;
   readonly maxQueue: number;
+}
+
+export interface RunOptions {
+  /** Class numbers, one an item; only for models with a condition, and always for these. */
+  readonly labels?: readonly number[] | undefined;
+  readonly signal?: AbortSignal;
 }
 
 /** Parameters of q(z|x), each N x Z. */
@@ -101,8 +108,8 @@ export class InferenceService {
   }
 
   /** @param items N x input shape */
-  async encode(model: ServedModel, items: Float32Array, signal?: AbortSignal): Promise<Encoding> {
-    const outputs = await this.#scheduler.submit(model.calls.encode, items, signal);
+  async encode(model: ServedModel, items: Float32Array, options: RunOptions = {}): Promise<Encoding> {
+    const outputs = await this.#run(model, model.calls.encode, items, options);
     return {
       mean: finite(outputs, 'mean', model.latentSize),
       logVariance: finite(outputs, 'log_variance', model.latentSize),
@@ -113,14 +120,14 @@ export class InferenceService {
    * @param latents N x Z
    * @returns N x input shape
    */
-  async decode(model: ServedModel, latents: Float32Array, signal?: AbortSignal): Promise<Float32Array> {
-    return finite(await this.#scheduler.submit(model.calls.decode, latents, signal), 'x_mean', model.itemSize);
+  async decode(model: ServedModel, latents: Float32Array, options: RunOptions = {}): Promise<Float32Array> {
+    return finite(await this.#run(model, model.calls.decode, latents, options), 'x_mean', model.itemSize);
   }
 
   /** Decodes the posterior means of the items. */
-  async reconstruct(model: ServedModel, items: Float32Array, signal?: AbortSignal): Promise<Float32Array> {
-    const { mean } = await this.encode(model, items, signal);
-    return this.decode(model, mean, signal);
+  async reconstruct(model: ServedModel, items: Float32Array, options: RunOptions = {}): Promise<Float32Array> {
+    const { mean } = await this.encode(model, items, options);
+    return this.decode(model, mean, options);
   }
 
   /**
@@ -131,17 +138,13 @@ export class InferenceService {
   async score(
     model: ServedModel,
     items: Float32Array,
-    options: {
-      readonly falsePositiveRate?: number | undefined;
-      readonly errorMap?: boolean;
-      readonly signal?: AbortSignal;
-    },
+    options: RunOptions & { readonly falsePositiveRate?: number | undefined; readonly errorMap?: boolean },
   ): Promise<Scoring> {
     const { manifest, calibrationScores } = model;
     const falsePositiveRate = options.falsePositiveRate ?? manifest.calibration.default_false_positive_rate;
     const threshold = thresholdAt(model, falsePositiveRate);
     const call = options.errorMap === true ? model.calls.scoreWithMap : model.calls.score;
-    const outputs = await this.#scheduler.submit(call, items, options.signal);
+    const outputs = await this.#run(model, call, items, options);
     const components = manifest.scorer.components.map((name) => ({ name, values: finite(outputs, name, 1) }));
     return {
       falsePositiveRate,
@@ -158,6 +161,22 @@ export class InferenceService {
 
   async close(): Promise<void> {
     await this.pool.close();
+  }
+
+  #run(
+    { key, manifest }: ServedModel,
+    call: ModelCall,
+    items: Float32Array,
+    { labels, signal }: RunOptions,
+  ): Promise<Outputs> {
+    const { condition } = manifest;
+    if (condition === undefined && labels === undefined) return this.#scheduler.submit(call, items, signal);
+    const rows = condition && labels && withLabels(items, labels, condition.classes);
+    // Asked of the callers, who answer for what comes from outside.
+    if (rows === undefined || rows.length !== call.rowSize * (labels?.length ?? 0)) {
+      throw new TypeError(`${key}: expected a label for each item of a conditional model, and for no other's`);
+    }
+    return this.#scheduler.submit(call, rows, signal);
   }
 }
 

@@ -4,6 +4,7 @@ import { type MessagePort, parentPort, type TransferListItem, workerData } from 
 import type { GraphRole } from '@elbo/models';
 import { GraphSession, probeProvider } from './onnxruntime.js';
 import type { WorkerMessage, WorkerOptions, WorkerReply, WorkerRequest, WorkerResults } from './protocol.js';
+import { inputTensors } from './rows.js';
 
 // On Linux niceness is a thread's own: inference gives way to the thread that answers HTTP, health checks among it.
 if (process.platform === 'linux') setPriority(Math.min(19, getPriority() + 5));
@@ -20,7 +21,7 @@ async function handle(request: WorkerRequest): Promise<WorkerResults[keyof Worke
     case 'run': {
       const session = sessions.get(request.model)?.[request.role];
       if (session === undefined) throw new Error(`${request.model} is not loaded`);
-      return session.run(request.input, request.data, request.dims, request.outputs);
+      return session.run(inputTensors(request.inputs, request.data, request.rows), request.outputs);
     }
     case 'stop':
       for (const model of sessions.keys()) await unload(model);

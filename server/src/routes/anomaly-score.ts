@@ -9,6 +9,7 @@ import { BODY_PROBLEMS, IMAGE_PROBLEMS, INFERENCE_PROBLEMS, problems, query } fr
 import { answer, INPUT_CONTENT } from '../schemas/inference.js';
 import { sendFloat32, sendJson, sendPng } from './inference-reply.js';
 import { BINARY_TYPE, clientGone, itemOutputTypes, itemsOf, JSON_TYPE, outputType } from './inference-request.js';
+import { labelsOf } from './request-labels.js';
 
 const RATE = {
   fpr: Type.Optional(
@@ -94,15 +95,17 @@ export const anomalyScoreRoutes: FastifyPluginAsyncTypebox = async (app) => {
     const errorMap = type !== JSON_TYPE;
     const signal = clientGone(reply);
     return service.admit(items.count, async () => {
+      const labels = labelsOf(request, model, items.count);
       const data = await items.decode();
       // The service takes the memory of what it scores, and a heat map shows the items, too.
       const scored = errorMap ? data.slice() : data;
-      const scoring = await service.score(model, scored, { falsePositiveRate, errorMap, signal });
+      const scoring = await service.score(model, scored, { falsePositiveRate, errorMap, labels, signal });
       if (type === BINARY_TYPE) return sendFloat32(reply, model, scoring.errorMap, [items.count, ...input.shape]);
       if (errorMap && input.kind === 'image') {
         return sendPng(reply, model, await pngFromErrorMap(data, scoring.errorMap, input));
       }
       return sendJson(reply, model, {
+        labels,
         false_positive_rate: scoring.falsePositiveRate,
         threshold: scoring.threshold,
         scores: scoring.scores.map((one) => ({

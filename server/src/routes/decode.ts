@@ -6,6 +6,7 @@ import { BODY_PROBLEMS, IMAGE_PROBLEMS, INFERENCE_PROBLEMS, problems, query } fr
 import { answer, ITEM_OUTPUTS, LATENTS_CONTENT } from '../schemas/inference.js';
 import { sendItems } from './inference-reply.js';
 import { BINARY_TYPE, clientGone, itemOutputTypes, outputType } from './inference-request.js';
+import { labelsOf } from './request-labels.js';
 
 export const decodeRoute: FastifyPluginAsyncTypebox = async (app) => {
   app.post(
@@ -32,9 +33,11 @@ export const decodeRoute: FastifyPluginAsyncTypebox = async (app) => {
         contentTypeOf(request) === BINARY_TYPE
           ? numbersFromFloat32(request.body as Buffer, { shape: [model.latentSize] })
           : latentsFromJson((request.body as { latents: unknown[] }).latents, model.latentSize);
-      return service.admit(latents.length / model.latentSize, async () =>
-        sendItems(reply, model, type, await service.decode(model, latents, signal)),
-      );
+      const count = latents.length / model.latentSize;
+      return service.admit(count, async () => {
+        const labels = labelsOf(request, model, count);
+        return sendItems(reply, model, type, await service.decode(model, latents, { labels, signal }), { labels });
+      });
     },
   );
 };

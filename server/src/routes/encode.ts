@@ -7,6 +7,7 @@ import { BODY_PROBLEMS, IMAGE_PROBLEMS, INFERENCE_PROBLEMS, problems, query, See
 import { ANSWER_HEADERS, answer, INPUT_CONTENT, SEED_HEADER } from '../schemas/inference.js';
 import { sendFloat32, sendJson } from './inference-reply.js';
 import { BINARY_TYPE, clientGone, itemsOf, JSON_TYPE, outputType } from './inference-request.js';
+import { labelsOf } from './request-labels.js';
 
 export const encodeRoute: FastifyPluginAsyncTypebox = async (app) => {
   app.post(
@@ -46,7 +47,8 @@ export const encodeRoute: FastifyPluginAsyncTypebox = async (app) => {
       const type = outputType(request, [JSON_TYPE, BINARY_TYPE]);
       const items = itemsOf(request, model);
       return service.admit(items.count, async () => {
-        const encoding = await service.encode(model, await items.decode(), signal);
+        const labels = labelsOf(request, model, items.count);
+        const encoding = await service.encode(model, await items.decode(), { labels, signal });
         const seed = sample ? (request.query.seed ?? randomInt(2 ** 32)) : undefined;
         const z = seed === undefined ? undefined : drawPosterior(encoding, seed);
         const parts = [encoding.mean, encoding.logVariance, ...(z === undefined ? [] : [z])];
@@ -59,7 +61,7 @@ export const encodeRoute: FastifyPluginAsyncTypebox = async (app) => {
           ]);
         }
         const shape = [items.count, model.latentSize];
-        return sendJson(reply, model, seed === undefined ? {} : { seed }, {
+        return sendJson(reply, model, seed === undefined ? { labels } : { labels, seed }, {
           mean: { data: encoding.mean, shape },
           log_variance: { data: encoding.logVariance, shape },
           ...(z === undefined ? {} : { z: { data: z, shape } }),

@@ -3,6 +3,7 @@ import { BODY_PROBLEMS, IMAGE_PROBLEMS, INFERENCE_PROBLEMS, problems, query } fr
 import { answer, INPUT_CONTENT, ITEM_OUTPUTS } from '../schemas/inference.js';
 import { sendItems } from './inference-reply.js';
 import { clientGone, itemOutputTypes, itemsOf, outputType } from './inference-request.js';
+import { labelsOf } from './request-labels.js';
 
 export const reconstructRoute: FastifyPluginAsyncTypebox = async (app) => {
   app.post(
@@ -26,9 +27,11 @@ export const reconstructRoute: FastifyPluginAsyncTypebox = async (app) => {
       const model = service.registry.get(request.query.model, request.query.version);
       const type = outputType(request, itemOutputTypes(model));
       const items = itemsOf(request, model);
-      return service.admit(items.count, async () =>
-        sendItems(reply, model, type, await service.reconstruct(model, await items.decode(), signal)),
-      );
+      return service.admit(items.count, async () => {
+        const labels = labelsOf(request, model, items.count);
+        const outputs = await service.reconstruct(model, await items.decode(), { labels, signal });
+        return sendItems(reply, model, type, outputs, { labels });
+      });
     },
   );
 };

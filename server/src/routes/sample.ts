@@ -1,16 +1,19 @@
 import { randomInt } from 'node:crypto';
-import { drawLatents } from '@elbo/models';
+import { drawLabels, drawLatents } from '@elbo/models';
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
+import type { ServedModel } from '../inference/model.js';
 import { ProblemError } from '../problems.js';
 import { BODY_PROBLEMS, IMAGE_PROBLEMS, INFERENCE_PROBLEMS, problems, query } from '../schemas/common.js';
 import { ANSWER_HEADERS, answer, ITEM_OUTPUTS, SampleParameters, SEED_HEADER } from '../schemas/inference.js';
 import { sendItems } from './inference-reply.js';
 import { clientGone, itemOutputTypes, outputType } from './inference-request.js';
+import { classInBody, classInQuery } from './request-labels.js';
 
 interface SampleRequest {
   readonly count?: number;
   readonly seed?: number;
   readonly temperature?: number;
+  readonly label?: number | string;
 }
 
 export const sampleRoute: FastifyPluginAsyncTypebox = async (app) => {
@@ -43,13 +46,32 @@ export const sampleRoute: FastifyPluginAsyncTypebox = async (app) => {
       const model = service.registry.get(name, version);
       const type = outputType(request, itemOutputTypes(model));
       return service.admit(count, async () => {
+        const labels = sampleLabels(model, count, seed, parameters.label, body.label);
         const latents = drawLatents(model.prior, count, seed, temperature);
         // The service takes the memory of what it decodes, and the answer holds the latents, too.
-        const outputs = await service.decode(model, latents.slice(), signal);
+        const outputs = await service.decode(model, latents.slice(), { labels, signal });
         reply.header('elbo-seed', seed);
         const shape = [count, model.latentSize];
-        return sendItems(reply, model, type, outputs, { seed, temperature }, { latents: { data: latents, shape } });
+        const fields = { seed, temperature, labels };
+        return sendItems(reply, model, type, outputs, fields, { latents: { data: latents, shape } });
       });
     },
   );
 };
+
+/**
+ * The class that was asked for, or classes as often as they were among the training examples.
+ * @returns class numbers, [count]; undefined for a model without condition
+ */
+function sampleLabels(
+  model: ServedModel,
+  count: number,
+  seed: number,
+  inQuery: string | undefined,
+  inBody: number | string | undefined,
+): number[] | undefined {
+  if (inQuery !== undefined) return Array(count).fill(classInQuery(inQuery, model));
+  if (inBody !== undefined) return Array(count).fill(classInBody(inBody, 'label', model));
+  const { condition } = model.manifest;
+  return condition && drawLabels(condition.frequencies, count, seed);
+}

@@ -6,9 +6,20 @@ export const MODEL_PARAMETERS = {
   version: Type.Optional(Type.String({ description: 'Loaded version of the model; the latest if left out' })),
 };
 
-/** Query parameters; others than these are refused by name. */
+/** For all items of a request, whatever its content type. */
+const LABEL_PARAMETER = {
+  label: Type.Optional(
+    Type.String({
+      description:
+        'Class of every item, its number or its name; only for models with a `condition`, which all routes but `/sample` ' +
+        'need it for',
+    }),
+  ),
+};
+
+/** Query parameters of a route that runs a model; others than these are refused by name. */
 export function query<Properties extends TProperties>(properties: Properties) {
-  return Type.Object({ ...MODEL_PARAMETERS, ...properties }, { additionalProperties: false });
+  return Type.Object({ ...MODEL_PARAMETERS, ...properties, ...LABEL_PARAMETER }, { additionalProperties: false });
 }
 
 export const Seed = Type.Integer({

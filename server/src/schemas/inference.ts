@@ -7,6 +7,16 @@ export const MAX_SAMPLES = 1024;
 
 const Model = { model: Type.String(), version: Type.String() };
 const Shape = Type.Array(Type.Integer(), { description: 'Shape of `outputs`: items, then the shape of one item' });
+/** A class's number, or its name: a list of types, as a refusal by `anyOf` would name the first of them alone. */
+const Label = (description: string) => Type.Unsafe<number | string>({ type: ['integer', 'string'], description });
+const GivenLabels = Type.Optional(
+  Type.Array(Label("A class's number or name"), {
+    description: 'Class of each item, in place of the query parameter `label`; only for models with a `condition`',
+  }),
+);
+const AnsweredLabels = Type.Optional(
+  Type.Array(Type.Integer(), { description: 'Class number of each item; only from models with a `condition`' }),
+);
 const Rows = (description: string) => Type.Array(Type.Array(Type.Number()), { description });
 /** Nested to the depth of the model's input shape, which differs between models. */
 const Outputs = Type.Array(Type.Unknown(), { description: 'One nested array of numbers an item, as `shape` says' });
@@ -19,6 +29,7 @@ export const InputsBody = Type.Object(
         'Items: each an array of numbers, flat or nested as the input shape, within the value range of the model; or, ' +
         'for models of images, a string: a PNG, JPEG or WebP file as base64 or base64url (a data URL, too)',
     }),
+    labels: GivenLabels,
   },
   { $id: 'Inputs', title: 'Inputs', additionalProperties: false },
 );
@@ -26,6 +37,7 @@ export const InputsBody = Type.Object(
 export const LatentsBody = Type.Object(
   {
     latents: Type.Array(Type.Unknown(), { minItems: 1, description: 'Arrays of Z numbers, one an item' }),
+    labels: GivenLabels,
   },
   { $id: 'Latents', title: 'Latents', additionalProperties: false },
 );
@@ -46,15 +58,23 @@ export const SampleParameters = {
   ),
 };
 
-export const SampleBody = Type.Object(SampleParameters, {
-  $id: 'SampleRequest',
-  title: 'SampleRequest',
-  additionalProperties: false,
-});
+export const SampleBody = Type.Object(
+  {
+    ...SampleParameters,
+    label: Type.Optional(
+      Label(
+        'Class of every sample, its number or its name; only for models with a `condition`. Classes are drawn as often as ' +
+          'they were among the training examples if left out',
+      ),
+    ),
+  },
+  { $id: 'SampleRequest', title: 'SampleRequest', additionalProperties: false },
+);
 
 export const EncodeAnswer = Type.Object(
   {
     ...Model,
+    labels: AnsweredLabels,
     seed: Type.Optional(Type.Integer({ description: 'With `sample=true`: the seed of `z`' })),
     mean: Rows('Mean of q(z|x), N x Z'),
     log_variance: Rows('Logarithm of the variance of q(z|x), N x Z'),
@@ -64,7 +84,7 @@ export const EncodeAnswer = Type.Object(
 );
 
 export const DecodeAnswer = Type.Object(
-  { ...Model, shape: Shape, outputs: Outputs },
+  { ...Model, labels: AnsweredLabels, shape: Shape, outputs: Outputs },
   { $id: 'Decoding', title: 'Decoding', additionalProperties: false },
 );
 
@@ -73,6 +93,7 @@ export const SampleAnswer = Type.Object(
     ...Model,
     seed: Type.Integer(),
     temperature: Type.Number(),
+    labels: AnsweredLabels,
     shape: Shape,
     latents: Rows('The draws from the prior, N x Z'),
     outputs: Outputs,
@@ -83,6 +104,7 @@ export const SampleAnswer = Type.Object(
 export const ScoreAnswer = Type.Object(
   {
     ...Model,
+    labels: AnsweredLabels,
     false_positive_rate: Type.Number({ description: 'Share of normal items that are above the threshold' }),
     threshold: Type.Number({ description: 'A score above it is anomalous' }),
     scores: Type.Array(

@@ -1,7 +1,9 @@
 import {
   CalibrationSchema,
+  ConditionSchema,
   ImageInputSchema,
   LatentSchema,
+  LatentSummarySchema,
   MetricSchema,
   PriorSchema,
   VectorInputSchema,
@@ -15,7 +17,7 @@ const summary = {
   description: Type.String(),
   family: Type.String(),
   input: Type.Union([ImageInputSchema, VectorInputSchema]),
-  latent: LatentSchema,
+  latent: LatentSummarySchema,
   metrics: Type.Record(Type.String(), MetricSchema),
 };
 
@@ -29,9 +31,11 @@ export const ModelList = Type.Object(
 export const ModelDetails = Type.Object(
   {
     ...summary,
+    latent: LatentSchema,
     versions: Type.Array(Type.String(), { description: 'Every loaded version of this model' }),
     likelihood: Type.Object({ kind: Type.String() }),
     prior: PriorSchema,
+    condition: Type.Optional(ConditionSchema),
     scorer: Type.Object({ components: Type.Array(Type.String()) }),
     calibration: CalibrationSchema,
     training: Type.Record(Type.String(), Type.Unknown(), { description: 'How the model was trained, and on what' }),

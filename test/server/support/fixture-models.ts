@@ -1,4 +1,5 @@
 import {
+  type Condition,
   conformalThreshold,
   encodeCalibration,
   GRAPH_FILES,
@@ -14,11 +15,14 @@ import { Graph } from '@elbo/training/onnx/graph';
 import { add, flatten, gemm, mul, reduceSum, reshape, sigmoid, square, sub, tanh } from '@elbo/training/onnx/ops';
 import { float32, type Tensor } from '@elbo/training/onnx/tensor';
 
-/** A linear model small enough to be calculated by hand: mean = x W + b, log_variance = tanh(x V), x_mean = sigmoid(z U). */
+/**
+ * A linear model small enough to be calculated by hand: mean = x W + b, log_variance = tanh(x V), x_mean = sigmoid(z U).
+ * A conditional one adds label C to the mean, label E to what the log_variance is tanh of, and label L to z U.
+ */
 export interface FixtureModel {
   readonly draft: ManifestDraft;
   readonly files: Map<string, Uint8Array>;
-  readonly weights: Readonly<Record<'W' | 'b' | 'V' | 'U', Float32Array>>;
+  readonly weights: Readonly<Record<'W' | 'b' | 'V' | 'U' | 'C' | 'E' | 'L', Float32Array>>;
   readonly calibrationScores: Float32Array;
 }
 
@@ -47,30 +51,50 @@ export interface FixtureOptions {
   readonly input: InputDescription;
   readonly latentSize?: number;
   readonly seed?: number;
+  readonly condition?: Condition;
   /** Changes the manifest before it is written. */
   readonly change?: (draft: ManifestDraft) => ManifestDraft;
 }
 
-export function fixtureModel({ name, input, latentSize: Z = 4, seed = 1, change }: FixtureOptions): FixtureModel {
+export function fixtureModel(options: FixtureOptions): FixtureModel {
+  const { name, input, latentSize: Z = 4, seed = 1, condition, change } = options;
   const D = itemSize(input);
   const random = new RandomSource(seed);
   const draw = (rows: number, columns: number): Float32Array =>
     random.fillNormal(new Float32Array(rows * columns)).map((value) => value / Math.sqrt(rows));
-  const weights = { W: draw(D, Z), b: draw(1, Z), V: draw(D, Z), U: draw(Z, D) };
-
-  const encode = (graph: Graph): { x: Tensor; mean: Tensor; logVariance: Tensor } => {
-    const x = graph.input('x', 'float32', ['N', ...input.shape]);
-    const rows = input.kind === 'image' ? flatten(x) : x;
-    const mean = gemm(
-      rows,
-      graph.initialiser('W', float32(weights.W, [D, Z])),
-      graph.initialiser('b', float32(weights.b, [Z])),
-    );
-    return { x, mean, logVariance: tanh(gemm(rows, graph.initialiser('V', float32(weights.V, [D, Z])))) };
+  const K = condition?.classes ?? 0;
+  const weights = {
+    W: draw(D, Z),
+    b: draw(1, Z),
+    V: draw(D, Z),
+    U: draw(Z, D),
+    C: draw(K, Z),
+    E: draw(K, Z),
+    L: draw(K, D),
   };
-  const decode = (graph: Graph, z: Tensor): Tensor => {
+
+  const labelInput = (graph: Graph): Tensor | undefined =>
+    condition && graph.input('label', 'float32', ['N', condition.classes]);
+  const dense = (rows: Tensor, weight: keyof typeof weights, shape: [number, number]): Tensor =>
+    gemm(rows, rows.graph.initialiser(weight, float32(weights[weight], shape)));
+  const withLabel = (rows: Tensor, label: Tensor | undefined, weight: 'C' | 'E' | 'L', width: number): Tensor =>
+    label === undefined ? rows : add(rows, dense(label, weight, [K, width]));
+
+  const encode = (graph: Graph): { x: Tensor; label: Tensor | undefined; mean: Tensor; logVariance: Tensor } => {
+    const x = graph.input('x', 'float32', ['N', ...input.shape]);
+    const label = labelInput(graph);
+    const rows = input.kind === 'image' ? flatten(x) : x;
+    const mean = add(dense(rows, 'W', [D, Z]), graph.initialiser('b', float32(weights.b, [Z])));
+    return {
+      x,
+      label,
+      mean: withLabel(mean, label, 'C', Z),
+      logVariance: tanh(withLabel(dense(rows, 'V', [D, Z]), label, 'E', Z)),
+    };
+  };
+  const decode = (z: Tensor, label: Tensor | undefined): Tensor => {
     const [low, high] = input.value_range;
-    const unit = sigmoid(gemm(z, graph.initialiser('U', float32(weights.U, [Z, D]))));
+    const unit = sigmoid(withLabel(dense(z, 'U', [Z, D]), label, 'L', D));
     const rows = add(mul(unit, high - low), low);
     return input.kind === 'image' ? reshape(rows, ['N', ...input.shape]) : rows;
   };
@@ -81,11 +105,11 @@ export function fixtureModel({ name, input, latentSize: Z = 4, seed = 1, change 
   encoder.output(encoded.logVariance, 'log_variance');
 
   const decoder = new Graph('decoder');
-  decoder.output(decode(decoder, decoder.input('z', 'float32', ['N', Z])), 'x_mean');
+  decoder.output(decode(decoder.input('z', 'float32', ['N', Z]), labelInput(decoder)), 'x_mean');
 
   const scorer = new Graph('scorer');
-  const { x, mean } = encode(scorer);
-  const errorMap = square(sub(x, decode(scorer, mean)));
+  const { x, label, mean } = encode(scorer);
+  const errorMap = square(sub(x, decode(mean, label)));
   const reconstruction = reduceSum(input.kind === 'image' ? flatten(errorMap) : errorMap, [1]);
   const norm = reduceSum(square(mean), [1]);
   scorer.output(add(reconstruction, norm), 'score');
@@ -103,6 +127,7 @@ export function fixtureModel({ name, input, latentSize: Z = 4, seed = 1, change 
     latent: { size: Z, active_units: Z, kl_per_dimension: Array.from({ length: Z }, () => 1) },
     likelihood: { kind: 'bernoulli' },
     prior: { kind: 'standard-normal' },
+    ...(condition && { condition }),
     scorer: { components: ['reconstruction', 'norm'] },
     calibration: {
       dataset: 'fixture',
@@ -145,19 +170,33 @@ export async function writeFixture(store: string, { draft, files }: FixtureModel
   return (await writeModel(store, draft, files)).directory;
 }
 
-/** What the fixture's encoder must give for one item, in double precision. */
-export function expectedMean({ weights, draft }: FixtureModel, item: ArrayLike<number>): number[] {
-  return product(item, weights.W, draft.latent.size).map((value, j) => value + (weights.b[j] ?? 0));
+/** What the fixture's encoder must give for one item, in double precision; `label` where it is a conditional one. */
+export function expectedMean({ weights, draft }: FixtureModel, item: ArrayLike<number>, label?: number): number[] {
+  const size = draft.latent.size;
+  return product(item, weights.W, size).map((value, j) => value + (weights.b[j] ?? 0) + of(weights.C, size, label, j));
 }
 
-export function expectedLogVariance({ weights, draft }: FixtureModel, item: ArrayLike<number>): number[] {
-  return product(item, weights.V, draft.latent.size).map(Math.tanh);
+export function expectedLogVariance(
+  { weights, draft }: FixtureModel,
+  item: ArrayLike<number>,
+  label?: number,
+): number[] {
+  const size = draft.latent.size;
+  return product(item, weights.V, size).map((value, j) => Math.tanh(value + of(weights.E, size, label, j)));
 }
 
 /** What the fixture's decoder must give for one latent. */
-export function expectedDecoding({ weights, draft }: FixtureModel, z: ArrayLike<number>): number[] {
+export function expectedDecoding({ weights, draft }: FixtureModel, z: ArrayLike<number>, label?: number): number[] {
   const [low, high] = draft.input.value_range;
-  return product(z, weights.U, itemSize(draft.input)).map((value) => low + (high - low) / (1 + Math.exp(-value)));
+  const size = itemSize(draft.input);
+  return product(z, weights.U, size).map(
+    (value, j) => low + (high - low) / (1 + Math.exp(-value - of(weights.L, size, label, j))),
+  );
+}
+
+/** What a label's one-hot row picks from a matrix: its own row. */
+function of(matrix: Float32Array, columns: number, label: number | undefined, column: number): number {
+  return label === undefined ? 0 : (matrix[label * columns + column] ?? Number.NaN);
 }
 
 function product(row: ArrayLike<number>, matrix: Float32Array, columns: number): number[] {

@@ -39,8 +39,8 @@ export async function classify(
   const feeds = weights === undefined ? {} : weightFeeds(weights.of.parameters, weights.values);
   let wrong = 0;
   let nats = 0;
-  for await (const { start, end, x } of inputBatches(examples)) {
-    const { logits } = await program.run({ x, ...feeds });
+  for await (const { start, end, feeds: inputs } of inputBatches(examples)) {
+    const { logits } = await program.run({ ...inputs, ...feeds });
     const classes = logits.shape[1];
     for (let i = start; i < end; i++) {
       const row = (logits.data as Float32Array).subarray((i - start) * classes, (i - start + 1) * classes);

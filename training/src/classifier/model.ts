@@ -41,7 +41,7 @@ export function buildClassifier(
   const make = dropoutLayers(configuration.dropout);
   // Columns have units of their own; pixels share one.
   const scaling = inputShape.length === 1 ? standardisation('input', inputShape[0], moments) : undefined;
-  const encoder = encoderNetwork(configuration, inputShape, convolutions, make);
+  const encoder = encoderNetwork(configuration, inputShape, convolutions, { make });
   const head = dense('logits', encoder.outputs, classes, { make });
   return {
     inputShape,

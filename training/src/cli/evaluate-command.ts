@@ -1,9 +1,12 @@
-import { recordMetrics } from '@elbo/models';
+import { type Manifest, recordMetrics } from '@elbo/models';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { DataError } from '../data/data-error.js';
+import { type Dataset, splitValidation } from '../data/dataset.js';
 import { loadDataset } from '../data/datasets.js';
 import { createEngine } from '../engines/create-engine.js';
-import { DEFAULT_SAMPLES, evaluate, METRICS } from '../evaluation/evaluate.js';
+import { DEFAULT_SAMPLES, evaluate, LEARNING_METRICS, METRICS } from '../evaluation/evaluate.js';
+import { latentRecord } from '../evaluation/latent-record.js';
+import { describeLatent } from '../evaluation/latent-structure.js';
 import { readTrainedModel } from '../evaluation/trained-model.js';
 import { preparedFor } from '../prepared-data.js';
 import {
@@ -15,6 +18,7 @@ import {
 } from '../sample-quality/sample-quality.js';
 import { binarises, ConfigurationError } from '../vae/configuration.js';
 import { checkSampleFlags, evaluateSamples, type SampleFlags } from './evaluate-samples.js';
+import { latentTable } from './latent-table.js';
 import {
   cacheDirOption,
   dataDirOption,
@@ -27,6 +31,10 @@ import {
 } from './options.js';
 import { phasedProgress, progressDisplay } from './progress.js';
 
+/** Parts of a data set that a model can be measured on: choices are made on the first, the second is kept for the end. */
+const SPLITS = ['validation', 'test'] as const;
+type Split = (typeof SPLITS)[number];
+
 /** What is measured of a model, and what of its samples. */
 const ANY_METRICS = [...METRICS, ...SAMPLE_METRICS] as const;
 type AnyMetricName = (typeof ANY_METRICS)[number];
@@ -35,6 +43,7 @@ interface EvaluateFlags extends EngineFlags, SampleFlags {
   readonly dataDir: string;
   readonly cacheDir?: string;
   readonly dataset?: string;
+  readonly split: Split;
   readonly metrics: readonly AnyMetricName[];
   readonly samples: number;
   readonly limit?: number;
@@ -45,11 +54,16 @@ interface EvaluateFlags extends EngineFlags, SampleFlags {
 
 export function evaluateCommand(): Command {
   return withEngineOptions(new Command('evaluate'))
-    .description('measure a model on the test part of its data set')
+    .description('measure a model on the test part of its data set, or on the validation part')
     .argument('<model>', 'directory of a version, such as models/mnist/1')
     .addOption(dataDirOption())
     .addOption(cacheDirOption())
     .option('--dataset <name>', 'data set instead of the one that the model was trained on')
+    .addOption(
+      new Option('--split <part>', 'validation: what training split off by its seed')
+        .choices(SPLITS)
+        .default('test' satisfies Split),
+    )
     .addOption(
       new Option('--metrics <list>', `comma-separated: ${ANY_METRICS.join(', ')}`)
         .argParser(parseMetrics)
@@ -76,9 +90,7 @@ export function evaluateCommand(): Command {
 
 async function run(directory: string, flags: EvaluateFlags): Promise<void> {
   if (flags.record && (flags.dataset !== undefined || flags.limit !== undefined)) {
-    throw new ConfigurationError(
-      '--record is for the whole test part of the own data set: leave out --dataset and --limit',
-    );
+    throw new ConfigurationError('--record is for a whole part of the own data set: leave out --dataset and --limit');
   }
   checkSampleFlags(flags.metrics, flags);
   const trained = await readTrainedModel(directory);
@@ -101,19 +113,32 @@ async function run(directory: string, flags: EvaluateFlags): Promise<void> {
     );
   }
   const dataset = await preparedFor(configuration.likelihood, loaded, input);
+  if (flags.split === 'validation') checkTrainedOn(dataset, manifest);
+  // A few examples under --limit can be measured, but not split.
+  const isSplit = flags.split === 'validation' || LEARNING_METRICS.some((metric) => flags.metrics.includes(metric));
+  const { validation_fraction: fraction, seed } = configuration;
+  const parts = isSplit ? splitValidation(dataset.train, fraction, seed) : undefined;
+  const examples = flags.split === 'validation' && parts ? parts.validation : dataset.test;
   const display = progressDisplay(manifest.name);
   const engine = await createEngine(flags);
-  const seed = flags.seed ?? configuration.seed;
+  const own = METRICS.filter((metric) => flags.metrics.includes(metric));
+  const isDescribed = own.includes('active-units');
+  const latent = isDescribed ? await describeLatent(engine, model, weights, examples) : undefined;
+  const recorded = latent && latentRecord(latent, flags.split);
+  const noiseSeed = flags.seed ?? seed;
   const measured = await evaluate({
     engine,
     model,
     weights,
-    examples: dataset.test,
-    split: 'test',
-    metrics: METRICS.filter((metric) => flags.metrics.includes(metric)),
+    examples,
+    split: flags.split,
+    ...(parts && { training: parts.train }),
+    ...(dataset.draw && { draw: dataset.draw }),
+    ...(latent && { latent }),
+    metrics: own,
     samples: flags.samples,
-    seed,
-    binarise: binarises(configuration, dataset.test.dtype),
+    seed: noiseSeed,
+    binarise: binarises(configuration, examples.dtype),
     onProgress: (metric) => (done, total) => display.update(done, total, metric),
   });
   const ofSamples =
@@ -124,20 +149,37 @@ async function run(directory: string, flags: EvaluateFlags): Promise<void> {
           dataset,
           metrics: SAMPLE_METRICS.filter((metric) => flags.metrics.includes(metric)),
           sampleCount: flags.sampleCount,
-          seed,
+          seed: noiseSeed,
           onProgress: (images) => (done, total) => display.update(done, total, images),
         });
   const metrics = { ...measured, ...ofSamples };
   display.stop();
-  if (flags.record) await recordMetrics(directory, metrics);
-  for (const [name, { value, unit, examples, protocol }] of Object.entries(metrics)) {
+  if (flags.record) await recordMetrics(directory, metrics, recorded);
+  for (const [name, { value, unit, examples: count, protocol }] of Object.entries(metrics)) {
     // What has no unit may be of any size.
     const number = unit ? value.toFixed(2) : significant(value);
-    console.log(`${name} ${number} ${unit ?? ''} (${examples} examples; ${protocol})`);
+    console.log(`${name} ${number} ${unit ?? ''} (${count} examples; ${protocol})`);
   }
+  if (latent && recorded) for (const line of latentTable(latent, recorded)) console.log(line);
   if (flags.json) {
-    console.log(JSON.stringify({ name: manifest.name, version: manifest.version, dataset: dataset.name, metrics }));
+    console.log(
+      JSON.stringify({
+        name: manifest.name,
+        version: manifest.version,
+        dataset: dataset.name,
+        metrics,
+        ...(recorded && { latent: recorded }),
+      }),
+    );
   }
+}
+
+/** @throws {DataError} where the data are not what the model was trained on, so that no part is known to be held out */
+function checkTrainedOn(dataset: Dataset, { name, training }: Manifest): void {
+  if (dataset.sha256 === training.dataset.sha256) return;
+  throw new DataError(
+    `--split validation: the training part of ${dataset.name} is not the one that ${name} was trained on, whose SHA-256 is ${training.dataset.sha256}; expected the same data, --data-dir and --limit as in training`,
+  );
 }
 
 function parseMetrics(text: string): AnyMetricName[] {

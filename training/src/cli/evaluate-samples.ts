@@ -45,7 +45,7 @@ export async function evaluateSamples(
       return await sampleQuality({
         ...options,
         engine,
-        sampler: { decoder, prior, shape: manifest.input.shape },
+        sampler: { decoder, prior, condition: manifest.condition, shape: manifest.input.shape },
         likelihood: configuration.likelihood,
         classifier,
       });

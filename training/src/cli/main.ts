@@ -10,6 +10,8 @@ import { ConfigurationError } from '../vae/configuration.js';
 import { datasetsCommand, inspectCommand, presetsCommand } from './catalogue-commands.js';
 import { evaluateCommand } from './evaluate-command.js';
 import { fetchCommand } from './fetch-command.js';
+import { pruneCommand } from './prune-command.js';
+import { reportCommand } from './report-command.js';
 import { trainCommand } from './train-command.js';
 
 /** Errors whose message is for the user; all others are defects and show their stack. */
@@ -34,6 +36,8 @@ const program = new Command('elbo')
 for (const command of [
   trainCommand(),
   evaluateCommand(),
+  reportCommand(),
+  pruneCommand(),
   inspectCommand(),
   presetsCommand(),
   datasetsCommand(),

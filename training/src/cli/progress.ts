@@ -1,4 +1,5 @@
 import { SingleBar } from 'cli-progress';
+import { duration } from '../pictures/numbers.js';
 
 /** What a long command shows of its work. */
 export interface ProgressDisplay {
@@ -92,13 +93,4 @@ class Bar implements ProgressDisplay {
   stop(): void {
     this.#bar.stop();
   }
-}
-
-/** Seconds as people say them: 45 s, 3 min 20 s, 2 h 5 min. */
-export function duration(seconds: number): string {
-  if (!Number.isFinite(seconds)) return '…';
-  const s = Math.max(0, Math.round(seconds));
-  if (s < 60) return `${s} s`;
-  if (s < 3600) return `${Math.floor(s / 60)} min ${s % 60} s`;
-  return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
 }

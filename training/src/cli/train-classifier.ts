@@ -1,6 +1,7 @@
 import type { ClassifierConfiguration } from '../classifier/configuration.js';
 import { type TrainClassifierOptions, trainClassifier } from '../classifier/train.js';
-import { duration, type ProgressDisplay } from './progress.js';
+import { duration } from '../pictures/numbers.js';
+import type { ProgressDisplay } from './progress.js';
 import { describeWeights, ofWeights } from './weights.js';
 
 /** Trains a classifier, showing how it goes; false where it was interrupted. */

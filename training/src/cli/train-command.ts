@@ -2,11 +2,13 @@ import { Command, Option } from 'commander';
 import { loadDataset } from '../data/datasets.js';
 import { createEngine } from '../engines/create-engine.js';
 import { TfjsEngine } from '../engines/tfjs.js';
+import { duration } from '../pictures/numbers.js';
 import { isClassifier, loadAnyPreset, parseAnyConfiguration } from '../presets.js';
 import { type TrainOptions, train } from '../train.js';
 import { CHECKPOINT_SECONDS } from '../trainer/epochs.js';
 import type { Progress } from '../trainer/trainer.js';
-import { override } from '../vae/configuration.js';
+import { ConfigurationError, override } from '../vae/configuration.js';
+import { describeEpoch, describeTerms } from './loss-terms.js';
 import {
   cacheDirOption,
   dataDirOption,
@@ -19,7 +21,8 @@ import {
   seedOption,
   withEngineOptions,
 } from './options.js';
-import { duration, type ProgressDisplay, phasedProgress, progressDisplay } from './progress.js';
+import { type ProgressDisplay, phasedProgress, progressDisplay } from './progress.js';
+import { skippedSteps } from './skipped-steps.js';
 import { runClassifier } from './train-classifier.js';
 import { describeWeights, ofWeights } from './weights.js';
 
@@ -34,6 +37,7 @@ interface TrainFlags extends EngineFlags {
   readonly epochs?: number;
   readonly limit?: number;
   readonly seed?: number;
+  readonly from?: string;
   readonly resume?: boolean;
   readonly checkpointSeconds: number;
   readonly set: readonly string[];
@@ -56,6 +60,7 @@ export function trainCommand(): Command {
     .option('--epochs <n>', 'passes over the training examples', integer(1, 1_000_000))
     .addOption(limitOption())
     .addOption(seedOption('of initial weights, shuffles, noise and the validation split'))
+    .option('--from <model>', 'directory of a version whose weights training starts from, such as models/mnist/1')
     .option('--resume', 'go on from the newest checkpoint of an interrupted run')
     .addOption(
       new Option('--checkpoint-seconds <n>', 'time between checkpoints; 0: one after every second or so of training')
@@ -79,6 +84,9 @@ async function run(flags: TrainFlags): Promise<void> {
     ],
     parseAnyConfiguration,
   );
+  if (isClassifier(configuration) && flags.from !== undefined) {
+    throw new ConfigurationError('--from is for models of the store; expected no --from for a classifier');
+  }
   const engine = await createEngine(flags);
   if (engine instanceof TfjsEngine)
     console.error(`engine: ${engine.backend}${engine.note === undefined ? '' : ` (${engine.note})`}`);
@@ -96,7 +104,7 @@ async function run(flags: TrainFlags): Promise<void> {
   const interrupt = () => interruption.abort();
   process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
   const display = progressDisplay(configuration.name);
-  let skippedBefore = 0;
+  const describeSkipped = skippedSteps();
   const shared = {
     engine,
     dataset,
@@ -104,18 +112,15 @@ async function run(flags: TrainFlags): Promise<void> {
     resume: flags.resume ?? false,
     checkpointSeconds: flags.checkpointSeconds,
     signal: interruption.signal,
-    onProgress({ step, skippedSteps }: Progress) {
-      if (skippedSteps === skippedBefore) return;
-      const more = skippedSteps - skippedBefore;
-      display.line(`${more} ${more === 1 ? 'step' : 'steps'} before step ${step} skipped: loss or gradient not finite`);
-      skippedBefore = skippedSteps;
+    onProgress(progress: Progress) {
+      for (const line of describeSkipped(progress)) display.line(line);
     },
   };
   const json = flags.json ?? false;
   try {
     const isDone = isClassifier(configuration)
       ? await runClassifier({ ...shared, configuration }, display, json)
-      : await runVae({ ...shared, configuration }, display, json);
+      : await runVae({ ...shared, configuration, from: flags.from }, display, json);
     if (isDone) return;
     console.error('interrupted; the same command with --resume goes on from here');
     process.exitCode = INTERRUPTED;
@@ -134,15 +139,16 @@ async function runVae(options: TrainOptions, display: ProgressDisplay, json: boo
     onProgress(progress) {
       onProgress?.(progress);
       const { epoch, step, totalSteps, metrics } = progress;
-      const terms = `−ELBO ${(metrics.reconstruction + metrics.kl).toFixed(2)} = ${metrics.reconstruction.toFixed(2)} + KL ${metrics.kl.toFixed(2)}`;
-      display.update(step, totalSteps, `epoch ${epoch + 1}/${configuration.epochs} · ${terms}${ofWeights(metrics)}`);
+      const terms = `${describeTerms(configuration, metrics)}${ofWeights(metrics)}`;
+      display.update(step, totalSteps, `epoch ${epoch + 1}/${configuration.epochs} · ${terms}`);
     },
-    onEpoch({ epoch, train: { reconstruction, kl }, validation, activeUnits, weights }) {
-      display.line(
-        `epoch ${epoch}: −ELBO train ${(reconstruction + kl).toFixed(2)}, validation ${validation?.loss.toFixed(2)} (KL ${validation?.kl.toFixed(2)}), ${activeUnits} of ${configuration.latent_size} latent dimensions active${describeWeights(weights)}`,
-      );
+    onEpoch(record) {
+      const { epoch, activeUnits, weights } = record;
+      display.line(`${describeEpoch(configuration, record)}${describeWeights(weights)}`);
       const hasCollapsed =
-        activeUnits === 0 && epoch > Math.max(1, configuration.kl_warm_up_fraction * configuration.epochs);
+        configuration.family !== 'autoencoder' &&
+        activeUnits === 0 &&
+        epoch > Math.max(1, configuration.kl_warm_up_fraction * configuration.epochs);
       if (hasCollapsed && !wasCollapsed) display.line(COLLAPSED);
       wasCollapsed = hasCollapsed;
     },

@@ -54,6 +54,8 @@ export interface Dataset {
   readonly sha256: string;
   /** In a line: what was read, and how the test part came about. */
   readonly description?: string;
+  /** Of generated data: draws the example of each row of factors, [count, factors] → [count, …shape]. */
+  readonly draw?: (factors: Uint8Array) => Promise<Uint8Array>;
 }
 
 // Far from the streams that training draws from, so that one seed can serve both.
@@ -140,6 +142,16 @@ export function subset(examples: Examples, indices: ArrayLike<number>): Examples
 /** The first `limit` examples, or all where there are fewer. */
 export function take(examples: Examples, limit: number): Examples {
   return limit >= examples.count ? examples : slice(examples, 0, limit);
+}
+
+/** `limit` examples at even distances, so that an order by class leaves none out, or all where there are fewer. */
+export function spread(examples: Examples, limit: number): Examples {
+  const { count } = examples;
+  if (limit >= count) return examples;
+  return subset(
+    examples,
+    Int32Array.from({ length: limit }, (_, i) => Math.floor((i * count) / limit)),
+  );
 }
 
 /** The examples from `start` up to, not including, `end`: a view of the same storage. */

@@ -11,7 +11,7 @@ import { type ImageForm, readImageFolder } from './image-folder.js';
 import { readNpy } from './npy.js';
 import { readNpz } from './npz.js';
 import { type DataProgress, RowStore } from './row-store.js';
-import { generateShapes, SHAPES_SIZE } from './shapes.js';
+import { drawShapes, generateShapes, SHAPES_SIZE } from './shapes.js';
 import { survey } from './survey.js';
 
 export interface DatasetOptions {
@@ -39,6 +39,7 @@ interface Parts {
   readonly test?: Examples;
   readonly columns?: readonly Column[];
   readonly description: string;
+  readonly draw?: Dataset['draw'];
 }
 
 interface Source {
@@ -110,6 +111,7 @@ export async function loadDataset(nameOrPath: string, options: DatasetOptions = 
     input: inputOf(nameOrPath, kept.train, [trainSurvey, testSurvey], parts.columns),
     ...kept,
     sha256: trainSurvey.sha256,
+    ...(parts.draw && { draw: parts.draw }),
     description,
   };
 }
@@ -344,6 +346,7 @@ async function loadShapes({ seed = 0 }: DatasetOptions): Promise<Parts> {
     train: slice(examples, 0, SHAPES_TRAIN),
     test: slice(examples, SHAPES_TRAIN, examples.count),
     description: `sprites of ${SHAPES_SIZE} x ${SHAPES_SIZE}, generated from seed ${seed}`,
+    draw: drawShapes,
   };
 }
 

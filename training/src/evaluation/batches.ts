@@ -1,4 +1,5 @@
 import { RandomSource } from '@elbo/models';
+import { DataError } from '../data/data-error.js';
 import { type Examples, exampleSize } from '../data/dataset.js';
 import { openExamples } from '../data/example-reader.js';
 import type { Program } from '../engines/engine.js';
@@ -13,8 +14,20 @@ const VALUES_PER_RUN = 1 << 19;
 export interface InputBatch {
   readonly start: number;
   readonly end: number;
-  /** [end − start, …shape], bytes as 0 to 1. */
+  readonly feeds: InputFeeds;
+}
+
+/** What a graph of a model takes of n examples. */
+export interface InputFeeds extends Record<string, TensorData> {
+  /** [n, …shape], bytes as 0 to 1. With it, for a conditional model: `label`, the classes, [n, classes]. */
   readonly x: TensorData;
+}
+
+export interface InputOptions {
+  /** Given: each pixel is 1 with probability byte / 255; the same seed gives the same pixels. */
+  readonly binarisationSeed?: number | undefined;
+  /** Of a conditional model. */
+  readonly classes?: number | undefined;
 }
 
 export function rowsPerRun(examples: Pick<Examples, 'shape'>): number {
@@ -23,9 +36,12 @@ export function rowsPerRun(examples: Pick<Examples, 'shape'>): number {
 
 /**
  * All examples in order, one run of a graph at a time.
- * @param binarisationSeed given: each pixel is 1 with probability byte / 255; the same seed gives the same pixels
+ * @throws {DataError} where there are to be classes, and an example has none of them
  */
-export async function* inputBatches(examples: Examples, binarisationSeed?: number): AsyncGenerator<InputBatch> {
+export async function* inputBatches(
+  examples: Examples,
+  { binarisationSeed, classes }: InputOptions = {},
+): AsyncGenerator<InputBatch> {
   const rows = rowsPerRun(examples);
   const random = binarisationSeed === undefined ? undefined : new RandomSource(binarisationSeed);
   const reader = await openExamples(examples);
@@ -37,7 +53,7 @@ export async function* inputBatches(examples: Examples, binarisationSeed?: numbe
         end - start,
         ...examples.shape,
       ]);
-      yield { start, end, x };
+      yield { start, end, feeds: { x, ...labelFeed(examples, start, end, classes) } };
     }
   } finally {
     await reader.close();
@@ -45,18 +61,50 @@ export async function* inputBatches(examples: Examples, binarisationSeed?: numbe
 }
 
 /** The first examples of one run. */
-export async function firstInputs(examples: Examples, count = rowsPerRun(examples)): Promise<TensorData> {
+export async function firstInputs(
+  examples: Examples,
+  { count = rowsPerRun(examples), classes }: { readonly count?: number; readonly classes?: number | undefined } = {},
+): Promise<InputFeeds> {
   const reader = await openExamples(examples);
   try {
     const rows = Math.min(count, examples.count);
-    return float32(unitInterval(await reader.range(0, rows)), [rows, ...examples.shape]);
+    const x = float32(unitInterval(await reader.range(0, rows)), [rows, ...examples.shape]);
+    return { x, ...labelFeed(examples, 0, rows, classes) };
   } finally {
     await reader.close();
   }
 }
 
+/** Classes of some consecutive examples, 1 at the number of each: [end − start, classes]. */
+function labelFeed(
+  { labels }: Pick<Examples, 'labels'>,
+  start: number,
+  end: number,
+  classes: number | undefined,
+): Record<string, TensorData> {
+  if (classes === undefined) return {};
+  const rows = Array.from({ length: end - start }, (_, i) => labels?.[start + i]);
+  return { label: oneHotRows(rows, classes) };
+}
+
+/**
+ * @throws {DataError} where a label is missing or not below `classes`
+ */
+export function oneHotRows(labels: readonly (number | undefined)[], classes: number): TensorData {
+  const values = new Float32Array(labels.length * classes);
+  for (const [i, label] of labels.entries()) {
+    if (label === undefined || label >= classes) {
+      throw new DataError(
+        `an example has the class ${label}; expected one from 0 to ${classes - 1}, which the model knows`,
+      );
+    }
+    values[i * classes + label] = 1;
+  }
+  return float32(values, [labels.length, classes]);
+}
+
 /** Bytes as the numbers 0 … 1 that the service feeds its graphs. */
-function unitInterval(values: Uint8Array | Float32Array): Float32Array {
+export function unitInterval(values: Uint8Array | Float32Array): Float32Array {
   return values instanceof Float32Array ? values : Float32Array.from(values, (byte) => byte / 255);
 }
 
@@ -66,17 +114,18 @@ function binarised(bytes: Uint8Array | Float32Array, random: RandomSource): Floa
 }
 
 /**
- * Runs every example through a program that takes `x`.
+ * Runs every example through a program that takes `x`, and `label` where the options say how many classes there are.
  * @returns the named float32 outputs, joined along their first axis
  */
 export async function runOverExamples<Name extends string>(
   program: Program,
   examples: Examples,
   names: readonly Name[],
+  options: InputOptions = {},
 ): Promise<Record<Name, Float32Array>> {
   const chunks = names.map((): Float32Array[] => []);
-  for await (const { x } of inputBatches(examples)) {
-    const outputs = await program.run({ x });
+  for await (const { feeds } of inputBatches(examples, options)) {
+    const outputs = await program.run(feeds);
     for (const [i, name] of names.entries()) chunks[i].push(outputs[name].data as Float32Array);
   }
   return Object.fromEntries(names.map((name, i) => [name, joined(chunks[i])])) as Record<Name, Float32Array>;

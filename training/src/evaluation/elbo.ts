@@ -1,19 +1,19 @@
 import { RandomSource } from '@elbo/models';
-import { type Examples, exampleSize } from '../data/dataset.js';
+import type { Examples } from '../data/dataset.js';
 import type { Engine, Program } from '../engines/engine.js';
 import { constantWeights, inputWeights, type WeightValues, weightFeeds } from '../nn/parameters.js';
 import { Graph } from '../onnx/graph.js';
 import { add, neg, sub } from '../onnx/ops.js';
-import { float32 } from '../onnx/tensor.js';
-import type { Model } from '../vae/model.js';
+import { float32, type TensorData } from '../onnx/tensor.js';
+import { labelInput, type Model } from '../vae/model.js';
 import { elboTerms } from '../vae/objective.js';
 import { logPosteriorDensity } from '../vae/posterior.js';
-import { inputBatches } from './batches.js';
+import { type InputFeeds, inputBatches } from './batches.js';
 import { type LatentStructure, LatentUse } from './latent-structure.js';
 
 /** Means over examples, in nats. */
 export interface ElboEstimate {
-  /** −ELBO = reconstruction + kl. */
+  /** −ELBO = reconstruction + kl; of an autoencoder the reconstruction, its kl being 0. */
   readonly negativeElbo: number;
   readonly reconstruction: number;
   readonly kl: number;
@@ -60,10 +60,13 @@ export class ElboEvaluator {
     let divergence = 0;
     const use = new LatentUse(latentSize);
     const { count } = this.#examples;
-    for await (const { start, end, x } of inputBatches(this.#examples, this.#binarise ? this.#seed : undefined)) {
+    for await (const { start, end, feeds } of inputBatches(this.#examples, {
+      binarisationSeed: this.#binarise ? this.#seed : undefined,
+      classes: this.#model.classes,
+    })) {
       const rows = end - start;
       const noise = float32(random.fillNormal(new Float32Array(rows * latentSize)), [rows, latentSize]);
-      const outputs = await this.#program.run({ x, noise, ...values });
+      const outputs = await this.#program.run({ ...feeds, noise, ...values });
       for (const nats of outputs.reconstruction.data as Float32Array) misfit += nats;
       for (const nats of outputs.kl.data as Float32Array) divergence += nats;
       use.add(outputs.mean.data as Float32Array, outputs.divergence.data as Float32Array);
@@ -85,7 +88,7 @@ function elboGraph(model: Model): Graph {
   const x = graph.input('x', 'float32', ['N', ...model.inputShape]);
   const noise = graph.input('noise', 'float32', ['N', model.latentSize]);
   const weights = inputWeights(graph, model.parameters);
-  const terms = elboTerms(model, x, noise, weights);
+  const terms = elboTerms(model, x, weights, { noise, label: labelInput(graph, model) });
   graph.output(terms.reconstruction, 'reconstruction');
   graph.output(terms.kl, 'kl');
   graph.output(model.prior.divergencePerDimension(terms.posterior, weights), 'divergence');
@@ -114,16 +117,18 @@ export async function negativeLogLikelihood(
   { samples, onProgress }: { samples: number; onProgress?: OnProgress },
 ): Promise<LikelihoodEstimate> {
   const program = await engine.compile(importanceGraph(model, weights));
-  const size = exampleSize(examples);
   const random = new RandomSource(seed, 1);
   const noise = new Float32Array(samples * model.latentSize);
   let sum = 0;
   let sumOfSquares = 0;
   try {
-    for await (const { start, end, x } of inputBatches(examples, binarise ? seed : undefined)) {
+    for await (const { start, end, feeds } of inputBatches(examples, {
+      binarisationSeed: binarise ? seed : undefined,
+      classes: model.classes,
+    })) {
       for (let i = 0; i < end - start; i++) {
         const { log_weight } = await program.run({
-          x: float32((x.data as Float32Array).subarray(i * size, (i + 1) * size), [1, ...model.inputShape]),
+          ...rowOf(feeds, i),
           noise: float32(random.fillNormal(noise), [samples, model.latentSize]),
         });
         const nats = Math.log(samples) - logSumExp(log_weight.data as Float32Array);
@@ -146,7 +151,7 @@ function importanceGraph(model: Model, values: WeightValues): Graph {
   const weights = constantWeights(graph, values);
   const x = graph.input('x', 'float32', [1, ...model.inputShape]);
   const noise = graph.input('noise', 'float32', ['samples', model.latentSize]);
-  const { posterior, z, decode } = model.infer(x, weights, { noise });
+  const { posterior, z, decode } = model.infer(x, weights, { noise, label: labelInput(graph, model, 1) });
   const misfit = model.negativeLogLikelihood(x, decode(), weights);
   const logWeight = sub(add(neg(misfit), model.prior.logDensity(z, weights)), logPosteriorDensity(z, posterior));
   graph.output(logWeight, 'log_weight');
@@ -161,4 +166,14 @@ export function logSumExp(values: ArrayLike<number>): number {
   let sum = 0;
   for (let i = 0; i < values.length; i++) sum += Math.exp(values[i] - largest);
   return largest + Math.log(sum);
+}
+
+/** What a graph takes of one of several examples. */
+function rowOf(feeds: InputFeeds, row: number): Record<string, TensorData> {
+  return Object.fromEntries(
+    Object.entries(feeds).map(([name, { data, shape }]) => {
+      const size = data.length / shape[0];
+      return [name, float32((data as Float32Array).subarray(row * size, (row + 1) * size), [1, ...shape.slice(1)])];
+    }),
+  );
 }

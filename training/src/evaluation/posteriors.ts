@@ -2,12 +2,13 @@ import type { Examples } from '../data/dataset.js';
 import type { Engine } from '../engines/engine.js';
 import { constantWeights, type WeightValues } from '../nn/parameters.js';
 import { Graph } from '../onnx/graph.js';
-import type { Model } from '../vae/model.js';
+import { labelInput, type Model } from '../vae/model.js';
 import { inputBatches } from './batches.js';
 
-/** Of some consecutive examples, both [n, Z]. */
+/** Of some consecutive examples, all [n, Z]. */
 export interface PosteriorBatch {
   readonly mean: Float32Array;
+  readonly logVariance: Float32Array;
   /** KL of each latent dimension to the prior, in nats; see `Prior`. */
   readonly divergence: Float32Array;
 }
@@ -22,14 +23,19 @@ export async function* posteriors(
   const graph = new Graph('posteriors');
   const x = graph.input('x', 'float32', ['N', ...model.inputShape]);
   const constants = constantWeights(graph, weights);
-  const { posterior } = model.infer(x, constants);
+  const { posterior } = model.infer(x, constants, { label: labelInput(graph, model) });
   graph.output(posterior.mean, 'mean');
+  graph.output(posterior.logVariance, 'log_variance');
   graph.output(model.prior.divergencePerDimension(posterior, constants), 'divergence');
   const program = await engine.compile(graph);
   try {
-    for await (const { x } of inputBatches(examples)) {
-      const { mean, divergence } = await program.run({ x });
-      yield { mean: mean.data as Float32Array, divergence: divergence.data as Float32Array };
+    for await (const { feeds } of inputBatches(examples, model)) {
+      const { mean, log_variance, divergence } = await program.run(feeds);
+      yield {
+        mean: mean.data as Float32Array,
+        logVariance: log_variance.data as Float32Array,
+        divergence: divergence.data as Float32Array,
+      };
     }
   } finally {
     await program.release();

@@ -26,6 +26,7 @@ export async function readTrainedModel(directory: string): Promise<TrainedModel>
   const { input } = manifest;
   const model = buildModel(configuration, input.shape, {
     isTrained: true,
+    classes: manifest.condition?.classes,
     columns: input.kind === 'vector' ? input.columns : undefined,
   });
   const initialisers = new Map(Object.values(graphs).flatMap((graph) => [...float32Initialisers(graph)]));

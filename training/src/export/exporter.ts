@@ -12,24 +12,26 @@ import {
   type ManifestDraft,
   type Metric,
   PRIOR_FILE,
+  type PruningRecord,
   SCHEMA_VERSION,
   writeModel,
 } from '@elbo/models';
 import { type Examples, slice } from '../data/dataset.js';
 import type { Engine, Program } from '../engines/engine.js';
-import { firstInputs, inputBatches, runOverExamples } from '../evaluation/batches.js';
-import { latentStructure } from '../evaluation/latent-structure.js';
+import { AggregatePosteriorEstimator } from '../evaluation/aggregate-posterior.js';
+import { firstInputs, type InputFeeds, inputBatches, oneHotRows, runOverExamples } from '../evaluation/batches.js';
+import { latentRecord } from '../evaluation/latent-record.js';
+import { describeLatent } from '../evaluation/latent-structure.js';
 import { valuesOf, type WeightValues } from '../nn/parameters.js';
 import { encodeModel } from '../onnx/encode.js';
+import type { Graph } from '../onnx/graph.js';
 import { float32, type TensorData } from '../onnx/tensor.js';
 import { previewPng } from '../pictures/preview.js';
-import { type EpochRecord, trainingCurves } from '../pictures/training-curves.js';
 import type { Configuration } from '../vae/configuration.js';
 import { MIXTURE } from '../vae/mixture-prior.js';
 import type { Model } from '../vae/model.js';
-import { AggregatePosteriorEstimator } from './aggregate-posterior.js';
 import { describeCalibration, fitCombination } from './calibration.js';
-import { COMPONENTS, decoderGraph, encoderGraph, scorerGraph } from './graphs.js';
+import { decoderGraph, encoderGraph, scoreComponents, scorerGraph } from './graphs.js';
 import { checkParity } from './parity.js';
 
 const PREVIEW_IMAGES = 32;
@@ -47,7 +49,10 @@ export interface ExportRequest {
   readonly validation: Examples;
   readonly training: Manifest['training'];
   readonly metrics: Readonly<Record<string, Metric>>;
-  readonly history: readonly EpochRecord[];
+  /** The picture of training, SVG. */
+  readonly curves: string;
+  /** Where another model was made smaller. */
+  readonly prunedFrom?: PruningRecord;
 }
 
 /**
@@ -61,8 +66,10 @@ export async function exportModel(
   request: ExportRequest,
 ): Promise<{ directory: string; manifest: Manifest; parity: number }> {
   const { engine, model, weights, configuration, input, validation } = request;
-  const encoderBytes = encodeModel(encoderGraph(model, weights), configuration.description);
-  const decoderBytes = encodeModel(decoderGraph(model, weights), configuration.description);
+  // Matrices that pruning left mostly zeros in are written without them.
+  const written = (graph: Graph) => encodeModel(graph, configuration.description, new Set(), { sparse: true });
+  const encoderBytes = written(encoderGraph(model, weights));
+  const decoderBytes = written(decoderGraph(model, weights));
   const programs: Program[] = [];
   const load = async (bytes: Uint8Array): Promise<Program> => {
     const program = await engine.load(bytes);
@@ -74,8 +81,8 @@ export async function exportModel(
     const decoder = await load(decoderBytes);
 
     const estimator = new AggregatePosteriorEstimator(model.latentSize);
-    for await (const { x } of inputBatches(request.train)) {
-      const { mean, log_variance } = await encoder.run({ x });
+    for await (const { feeds } of inputBatches(request.train, model)) {
+      const { mean, log_variance } = await encoder.run(feeds);
       estimator.add(mean.data as Float32Array, log_variance.data as Float32Array);
     }
     const aggregate = estimator.estimate();
@@ -86,21 +93,22 @@ export async function exportModel(
     const fitting = slice(validation, 0, middle);
     const reference = slice(validation, middle, validation.count);
     const uncombined = await engine.load(encodeModel(scorerGraph(model, weights, aggregate)));
-    const components = await runOverExamples(uncombined, fitting, COMPONENTS).finally(() => uncombined.release());
-    const combination = fitCombination(COMPONENTS.map((name) => components[name]));
-    const scorerBytes = encodeModel(scorerGraph(model, weights, aggregate, combination), configuration.description);
+    const names = scoreComponents(model);
+    const components = await runOverExamples(uncombined, fitting, names, model).finally(() => uncombined.release());
+    const combination = fitCombination(names.map((name) => components[name]));
+    const scorerBytes = written(scorerGraph(model, weights, aggregate, combination));
     const scorer = await load(scorerBytes);
-    const scores = (await runOverExamples(scorer, reference, ['score'])).score.sort();
+    const scores = (await runOverExamples(scorer, reference, ['score'], model)).score.sort();
 
     const parity = await checkParity(
       engine,
       model,
       weights,
       { encoder, decoder, scorer },
-      await firstInputs(validation),
+      await firstInputs(validation, model),
     );
 
-    const latent = await latentStructure(engine, model, weights, validation);
+    const latent = await describeLatent(engine, model, weights, validation);
     const mixture = mixtureOf(model, weights);
     const prior: LatentPrior = { latentSize: model.latentSize, ...(mixture && { mixture }) };
     const files = new Map<string, Uint8Array>([
@@ -108,12 +116,15 @@ export async function exportModel(
       [GRAPH_FILES.decoder, decoderBytes],
       [GRAPH_FILES.scorer, scorerBytes],
       [CALIBRATION_FILE, encodeCalibration(scores)],
-      ['training-curves.svg', Buffer.from(trainingCurves(request.history))],
+      ['training-curves.svg', Buffer.from(request.curves)],
     ]);
     if (mixture !== undefined) files.set(PRIOR_FILE, encodeMixture(mixture));
     if (input.kind === 'image') {
-      const shown = await firstInputs(validation, PREVIEW_IMAGES);
-      files.set('preview.png', await preview(encoder, decoder, prior, input, shown, configuration.seed));
+      const shown = await firstInputs(validation, { count: PREVIEW_IMAGES, classes: model.classes });
+      files.set(
+        'preview.png',
+        await preview({ encoder, decoder }, prior, { input, shown, classes: model.classes, seed: configuration.seed }),
+      );
     }
     const draft: ManifestDraft = {
       schema_version: SCHEMA_VERSION,
@@ -125,15 +136,18 @@ export async function exportModel(
         size: model.latentSize,
         active_units: latent.activeUnits,
         kl_per_dimension: [...latent.klPerDimension],
+        ...latentRecord(latent, 'validation'),
       },
+      ...conditionOf(model, request.train),
       likelihood: { kind: model.likelihood.kind },
       prior: {
         kind: configuration.prior,
         ...(mixture && { components: mixture.components, dimensions: mixture.dimensions }),
       },
-      scorer: { components: [...COMPONENTS] },
+      scorer: { components: [...names] },
       calibration: describeCalibration(scores, `${configuration.dataset}, second half of the validation split`),
       training: request.training,
+      ...(request.prunedFrom && { pruned_from: request.prunedFrom }),
       metrics: { ...request.metrics },
     };
     return { ...(await writeModel(store, draft, files)), parity };
@@ -142,24 +156,42 @@ export async function exportModel(
   }
 }
 
+interface PreviewRequest {
+  readonly input: ImageInput;
+  readonly shown: InputFeeds;
+  /** Of a conditional model, whose samples go through the classes in turn. */
+  readonly classes: number | undefined;
+  readonly seed: number;
+}
+
 async function preview(
-  encoder: Program,
-  decoder: Program,
+  { encoder, decoder }: Record<'encoder' | 'decoder', Program>,
   prior: LatentPrior,
-  input: ImageInput,
-  x: TensorData,
-  seed: number,
+  { input, shown, classes, seed }: PreviewRequest,
 ): Promise<Uint8Array> {
-  const { mean } = await encoder.run({ x });
-  const reconstructed = await decoder.run({ z: mean });
-  const latents = drawLatents(prior, PREVIEW_SAMPLES, seed);
-  const sampled = await decoder.run({ z: float32(latents, [PREVIEW_SAMPLES, prior.latentSize]) });
+  const { x, ...label } = shown;
+  const { mean } = await encoder.run(shown);
+  const reconstructed = await decoder.run({ z: mean, ...label });
+  const latents = float32(drawLatents(prior, PREVIEW_SAMPLES, seed), [PREVIEW_SAMPLES, prior.latentSize]);
+  const inTurn = Array.from({ length: PREVIEW_SAMPLES }, (_, i) => i % (classes ?? 1));
+  const sampled = await decoder.run({
+    z: latents,
+    ...(classes !== undefined && { label: oneHotRows(inTurn, classes) }),
+  });
   return previewPng({
     shape: input.shape,
     originals: items(x),
     reconstructions: items(reconstructed.x_mean),
     samples: items(sampled.x_mean),
   });
+}
+
+/** What a manifest says of the classes of a conditional model. */
+function conditionOf({ classes }: Model, { labels, count }: Examples): Pick<ManifestDraft, 'condition'> {
+  if (classes === undefined) return {};
+  const counts = new Array<number>(classes).fill(0);
+  for (const label of labels ?? []) counts[label]++;
+  return { condition: { classes, frequencies: counts.map((times) => times / count) } };
 }
 
 /** The components of a trained model's prior, as samples are drawn from them. */

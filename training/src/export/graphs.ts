@@ -1,3 +1,4 @@
+import type { AggregatePosterior } from '../evaluation/aggregate-posterior.js';
 import { constantWeights, type WeightValues } from '../nn/parameters.js';
 import { Graph } from '../onnx/graph.js';
 import {
@@ -16,19 +17,28 @@ import {
   unsqueeze,
 } from '../onnx/ops.js';
 import { float32, type Tensor } from '../onnx/tensor.js';
-import type { Model } from '../vae/model.js';
-import type { AggregatePosterior } from './aggregate-posterior.js';
+import { labelInput, type Model } from '../vae/model.js';
 import type { ScoreCombination } from './calibration.js';
 
+// The graphs of a conditional model take `label`, [N, classes], beside x or z: 1 at the number of each example's class.
+
 /** The scorer's outputs of one number an example; bigger is not always more anomalous, which the combination knows. */
-export const COMPONENTS = ['reconstruction', 'kl', 'mahalanobis', 'posterior_scale'] as const;
+const COMPONENTS = ['reconstruction', 'kl', 'mahalanobis', 'posterior_scale'] as const;
 export type Component = (typeof COMPONENTS)[number];
+
+/**
+ * Those that a model's score is made of. The posterior's scale is a constant where nothing is drawn; its KL then is
+ * −log p(z) and a constant, which tells an example whose z the prior does not expect.
+ */
+export function scoreComponents({ isDeterministic }: Pick<Model, 'isDeterministic'>): readonly Component[] {
+  return COMPONENTS.filter((name) => !(isDeterministic && name === 'posterior_scale'));
+}
 
 /** x [N, …] → mean [N, Z], log_variance [N, Z]. */
 export function encoderGraph(model: Model, values: WeightValues): Graph {
   const graph = new Graph('encoder');
   const x = graph.input('x', 'float32', ['N', ...model.inputShape]);
-  const { posterior } = model.infer(x, constantWeights(graph, values));
+  const { posterior } = model.infer(x, constantWeights(graph, values), { label: labelInput(graph, model) });
   graph.output(posterior.mean, 'mean');
   graph.output(posterior.logVariance, 'log_variance');
   return graph;
@@ -39,12 +49,12 @@ export function decoderGraph(model: Model, values: WeightValues): Graph {
   const graph = new Graph('decoder');
   const z = graph.input('z', 'float32', ['N', model.latentSize]);
   const weights = constantWeights(graph, values);
-  graph.output(model.mean(model.decode(z, weights), weights), 'x_mean');
+  graph.output(model.mean(model.decode(z, weights, labelInput(graph, model)), weights), 'x_mean');
   return graph;
 }
 
 /**
- * x [N, …] → one output [N] for each of COMPONENTS, error_map [N, …] and, once calibrated, score [N].
+ * x [N, …] → one output [N] for each of `scoreComponents`, error_map [N, …] and, once calibrated, score [N].
  * z is the posterior mean, so that the same input always gets the same score.
  */
 export function scorerGraph(
@@ -56,7 +66,7 @@ export function scorerGraph(
   const graph = new Graph('scorer');
   const weights = constantWeights(graph, values);
   const x = graph.input('x', 'float32', ['N', ...model.inputShape]);
-  const { posterior, decode } = model.infer(x, weights);
+  const { posterior, decode } = model.infer(x, weights, { label: labelInput(graph, model) });
   const errorMap = model.deviance(x, decode(), weights);
   const whitening = graph.constant(float32(aggregate.whitening, [model.latentSize, model.latentSize]));
   const centred = sub(posterior.mean, graph.constant(float32(aggregate.mean, [model.latentSize])));
@@ -69,16 +79,17 @@ export function scorerGraph(
     // The length of σ: wide posteriors are what inputs get that the encoder has no use for.
     posterior_scale: sqrt(reduceSum(exp(posterior.logVariance), [1])),
   };
+  const names = scoreComponents(model);
   if (combination !== undefined) {
     graph.output(
       combine(
-        COMPONENTS.map((name) => components[name]),
+        names.map((name) => components[name]),
         combination,
       ),
       'score',
     );
   }
-  for (const name of COMPONENTS) graph.output(components[name], name);
+  for (const name of names) graph.output(components[name], name);
   graph.output(errorMap, 'error_map');
   return graph;
 }
@@ -105,6 +116,9 @@ function combine(components: readonly Tensor[], { knots, decorrelation }: ScoreC
     reduceSum(mul(ramp, table(knots.slope)), [2]),
     first.graph.constant(float32(knots.offset, [count])),
   );
-  const matrix = first.graph.constant(float32(decorrelation.flat(), [count, count]));
+  // Columns of zeros fill it up: sums over a row of another length round differently at different places of a batch.
+  const columns = 4 * Math.ceil(count / 4);
+  const filled = decorrelation.map((row) => [...row, ...new Array<number>(columns - count).fill(0)]);
+  const matrix = first.graph.constant(float32(filled.flat(), [count, columns]));
   return sqrt(reduceSum(square(gemm(normal, matrix)), [1]));
 }

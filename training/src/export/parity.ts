@@ -1,9 +1,10 @@
 import type { Engine, Program } from '../engines/engine.js';
+import type { InputFeeds } from '../evaluation/batches.js';
 import { constantWeights, type WeightValues } from '../nn/parameters.js';
 import { Graph } from '../onnx/graph.js';
 import { flatten, reduceSum } from '../onnx/ops.js';
 import type { TensorData } from '../onnx/tensor.js';
-import type { Model } from '../vae/model.js';
+import { labelInput, type Model } from '../vae/model.js';
 
 /** An exported graph that does not compute what was trained. */
 export class ParityError extends Error {
@@ -25,7 +26,7 @@ export interface ExportedPrograms {
 /**
  * Runs held-out inputs through the exported files and through the graph that was trained, and compares every output
  * that both have.
- * @param x held-out inputs [n, …]
+ * @param inputs held-out examples
  * @returns the largest difference, |a − b| / max(1, |b|)
  * @throws {ParityError} naming the output that differs by more than PARITY_LIMIT
  */
@@ -34,14 +35,15 @@ export async function checkParity(
   model: Model,
   weights: WeightValues,
   exported: ExportedPrograms,
-  x: TensorData,
+  inputs: InputFeeds,
 ): Promise<number> {
+  const { x, ...label } = inputs;
   const trained = await engine.compile(trainedGraph(model, weights, x.shape[0]));
   try {
-    const expected = await trained.run({ x });
-    const encoded = await exported.encoder.run({ x });
-    const decoded = await exported.decoder.run({ z: encoded.mean });
-    const scored = await exported.scorer.run({ x });
+    const expected = await trained.run(inputs);
+    const encoded = await exported.encoder.run(inputs);
+    const decoded = await exported.decoder.run({ z: encoded.mean, ...label });
+    const scored = await exported.scorer.run(inputs);
     const actual: Record<string, TensorData> = { ...scored, ...encoded, ...decoded };
     let largest = 0;
     for (const [name, { data }] of Object.entries(expected)) {
@@ -99,7 +101,7 @@ function trainedGraph(model: Model, values: WeightValues, batch: number): Graph 
   const graph = new Graph('trained');
   const x = graph.input('x', 'float32', [batch, ...model.inputShape]);
   const weights = constantWeights(graph, values);
-  const { posterior, decode } = model.infer(x, weights);
+  const { posterior, decode } = model.infer(x, weights, { label: labelInput(graph, model, batch) });
   const decoded = decode();
   const deviance = model.deviance(x, decoded, weights);
   graph.output(posterior.mean, 'mean');

@@ -7,7 +7,7 @@ import { Graph } from '../onnx/graph.js';
 import { float32 } from '../onnx/tensor.js';
 import type { Configuration } from '../vae/configuration.js';
 import { MIXTURE, type MixturePrior } from '../vae/mixture-prior.js';
-import type { Model } from '../vae/model.js';
+import { labelInput, type Model } from '../vae/model.js';
 import { fitGaussianMixture } from './gaussian-mixture.js';
 
 /** Examples whose latents a mixture is fitted to, at most. */
@@ -79,13 +79,14 @@ async function aggregateSamples(
   const graph = new Graph('latents');
   const x = graph.input('x', 'float32', ['N', ...model.inputShape]);
   const noise = graph.input('noise', 'float32', ['N', model.latentSize]);
-  graph.output(model.infer(x, constantWeights(graph, weights), { noise }).z, 'z');
+  const label = labelInput(graph, model);
+  graph.output(model.infer(x, constantWeights(graph, weights), { noise, label }).z, 'z');
   const program = await engine.compile(graph);
   const samples = new Float32Array(count * size);
   try {
-    for await (const { start, end, x } of inputBatches(examples)) {
+    for await (const { start, end, feeds } of inputBatches(examples, model)) {
       const drawn = random.fillNormal(new Float32Array((end - start) * model.latentSize));
-      const { z } = await program.run({ x, noise: float32(drawn, [end - start, model.latentSize]) });
+      const { z } = await program.run({ ...feeds, noise: float32(drawn, [end - start, model.latentSize]) });
       const rows = z.data as Float32Array;
       for (let i = start; i < end; i++) {
         const at = (i - start) * model.latentSize;

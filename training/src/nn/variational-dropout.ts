@@ -1,3 +1,4 @@
+import { withGradient } from '../autodiff/custom-gradient.js';
 import type { ConvolutionForm } from '../engines/engine.js';
 import {
   add,
@@ -6,11 +7,9 @@ import {
   greater,
   log,
   mul,
-  neg,
   reduceSum,
   reshape,
   sigmoid,
-  softplus,
   sqrt,
   square,
   sub,
@@ -66,13 +65,28 @@ export function gaussianDivergence(alpha: Tensor): Tensor {
   return sub(LOG_UNIFORM_CONSTANT, add(mul(log(alpha), 0.5), cubic));
 }
 
+/** The constants of `sparseDivergence`. */
+const [K1, K2, K3] = [0.63576, 1.8732, 1.48695];
+
 /**
- * The same for any alpha, by the approximation of Molchanov et al. (2017, eq. 14), with 1 − sigmoid(x) as sigmoid(−x) so
- * that nothing cancels; any shape, in nats.
+ * The same for any alpha, by the approximation of Molchanov et al. (2017, eq. 14), summed over all elements: a scalar,
+ * in nats. With k₁ (1 − sigmoid(k₂ + k₃ log alpha)) + log(1 + 1 / alpha) / 2 it ends at 0. Its gradient is written down,
+ * since that of each operator here would be a pass over every weight.
  */
 export function sparseDivergence(logAlpha: Tensor): Tensor {
-  const distant = mul(sigmoid(neg(add(mul(logAlpha, 1.48695), 1.8732))), 0.63576);
-  return add(distant, mul(softplus(neg(logAlpha)), 0.5));
+  const distant = sigmoid(add(mul(logAlpha, K3), K2));
+  // alpha / (1 + alpha)
+  const noise = sigmoid(logAlpha);
+  const sum = sub(
+    K1 * elementCount(logAlpha.shape as number[]),
+    add(mul(reduceSum(distant), K1), mul(reduceSum(log(noise)), 0.5)),
+  );
+  return withGradient(sum, [logAlpha], (gradient) => [
+    () => {
+      const slope = add(mul(sub(square(distant), distant), K1 * K3), mul(sub(noise, 1), 0.5));
+      return mul(slope, gradient);
+    },
+  ]);
 }
 
 /** KL(N(mean, variance) ‖ N(0, 1)) of each weight, in nats. */
@@ -183,7 +197,7 @@ export function sparseDropout(
   return variational(map, {
     parameters: [logVariance],
     mean: (weights) => kept(weights(weight), weights(logVariance), threshold),
-    divergence: (weights) => reduceSum(sparseDivergence(logAlpha(weights(weight), weights(logVariance)))),
+    divergence: (weights) => sparseDivergence(logAlpha(weights(weight), weights(logVariance))),
     // Noise that is added, not multiplied: its slope in θ is 0, and that in σ does not grow with θ.
     sampled: (x, weights) => ({ x, mean: weights(weight), variance: exp(weights(logVariance)) }),
   });
@@ -211,7 +225,7 @@ export function groupDropout(
       mul(weights(weight), alongInputs(kept(weights(gateMean), weights(gateLogVariance), threshold), map)),
     divergence: (weights) =>
       add(
-        reduceSum(sparseDivergence(logAlpha(weights(gateMean), weights(gateLogVariance)))),
+        sparseDivergence(logAlpha(weights(gateMean), weights(gateLogVariance))),
         reduceSum(normalDivergence(weights(weight), weights(logVariance))),
       ),
     sampled(x, weights, draw, form) {

@@ -1,5 +1,6 @@
 import { GraphError } from './errors.js';
 import { decodeModelProto, type TensorProto, type ValueInfoProto } from './protobuf.js';
+import { allInitialisers } from './sparse.js';
 import { DATA_TYPES, type DataType, elementCount, type TensorType } from './tensor.js';
 
 /** What an `.onnx` file holds, without its values. */
@@ -28,7 +29,7 @@ export function summarise(bytes: Uint8Array): ModelSummary {
     inputs: valueTypes(graph.input),
     outputs: valueTypes(graph.output),
     operators: Object.fromEntries([...counts].sort(([, a], [, b]) => b - a)),
-    initialisers: Object.fromEntries(graph.initializer.map((tensor) => [tensor.name, tensorType(tensor)])),
+    initialisers: Object.fromEntries(allInitialisers(graph).map((tensor) => [tensor.name, tensorType(tensor)])),
   };
 }
 
@@ -38,7 +39,7 @@ export function summarise(bytes: Uint8Array): ModelSummary {
  */
 export function float32Initialisers(bytes: Uint8Array): Map<string, Float32Array> {
   const values = new Map<string, Float32Array>();
-  for (const tensor of decode(bytes).graph.initializer) {
+  for (const tensor of allInitialisers(decode(bytes).graph)) {
     if (tensor.dataType !== DATA_TYPES.float32.code) continue;
     const size = elementCount(tensor.dims);
     if (tensor.rawData.byteLength !== size * 4) {

@@ -9,6 +9,7 @@ import {
   type TensorProto,
   type ValueInfoProto,
 } from './protobuf.js';
+import { sparseTensor } from './sparse.js';
 import { DATA_TYPES, type Tensor, type TensorData, type TensorType } from './tensor.js';
 
 /** Opset 18 (ONNX 1.13, 2022) has all that Elbo writes, and every runtime of the last years reads it. */
@@ -19,14 +20,20 @@ const IR_VERSION = 8;
  * The bytes of the `.onnx` file of a graph; the same graph always gives the same bytes.
  * Initialisers and nodes that no output depends on are left out.
  * @param fed constants that are inputs instead, of lengths that the file does not tell
+ * @param sparse whether constants that are mostly zeros are written without them
  */
-export function encodeModel(graph: Graph, description = '', fed: ReadonlySet<Tensor> = new Set()): Uint8Array {
+export function encodeModel(
+  graph: Graph,
+  description = '',
+  fed: ReadonlySet<Tensor> = new Set(),
+  { sparse = false } = {},
+): Uint8Array {
   return encodeModelProto({
     irVersion: IR_VERSION,
     producerName: 'elbo',
     producerVersion: '',
     docString: description,
-    graph: graphProto(graph, { used: usedTensors(graph), renamed: renamedByOutputs(graph), fed }),
+    graph: graphProto(graph, { used: usedTensors(graph), renamed: renamedByOutputs(graph), fed, sparse }),
     opsetImport: [{ domain: '', version: OPSET_VERSION }],
   });
 }
@@ -49,6 +56,7 @@ interface Context {
   readonly used: ReadonlySet<Tensor>;
   readonly renamed: ReadonlyMap<Tensor, string>;
   readonly fed: ReadonlySet<Tensor>;
+  readonly sparse: boolean;
 }
 
 /**
@@ -80,16 +88,18 @@ function renamedByOutputs(graph: Graph, renamed = new Map<Tensor, string>()): Ma
 
 function graphProto(graph: Graph, context: Context): GraphProto {
   const { used, renamed, fed } = context;
+  const constants = graph.initialisers.flatMap((tensor) => {
+    const { name, constant } = tensor;
+    if (!used.has(tensor) || constant === undefined || fed.has(tensor)) return [];
+    return [{ dense: tensorProto(name, constant), sparse: context.sparse ? sparseTensor(name, constant) : undefined }];
+  });
   const isWritten = ({ inputs: [value], outputs }: Node) =>
     outputs.some((output) => used.has(output)) && !(value !== undefined && renamed.get(value) === outputs[0].name);
   return {
     name: graph.name,
     node: graph.nodes.filter(isWritten).map((node) => nodeProto(node, context)),
-    initializer: graph.initialisers.flatMap((tensor) =>
-      used.has(tensor) && tensor.constant !== undefined && !fed.has(tensor)
-        ? [tensorProto(tensor.name, tensor.constant)]
-        : [],
-    ),
+    initializer: constants.flatMap(({ dense, sparse }) => (sparse === undefined ? [dense] : [])),
+    sparseInitializer: constants.flatMap(({ sparse }) => sparse ?? []),
     input: [
       ...graph.inputs.map((tensor) => valueInfo(tensor.name, tensor)),
       ...graph.initialisers

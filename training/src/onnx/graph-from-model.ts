@@ -9,6 +9,7 @@ import {
   type TensorProto,
   type ValueInfoProto,
 } from './protobuf.js';
+import { allInitialisers } from './sparse.js';
 import {
   DATA_TYPES,
   type DataType,
@@ -54,16 +55,17 @@ function readGraph(proto: GraphProto, graph: Graph, outer: Names, depth: number)
   const declared = new Map(proto.output.map((value) => [value.name, typeOf(value)]));
   // Names that graphs inside nodes make up must not take one that comes later.
   for (const { output } of proto.node) for (const name of output) graph.reserve(name);
-  for (const { name } of [...proto.input, ...proto.initializer, ...proto.output]) graph.reserve(name);
+  const initialisers = allInitialisers(proto);
+  for (const { name } of [...proto.input, ...initialisers, ...proto.output]) graph.reserve(name);
 
-  const initialised = new Set(proto.initializer.map(({ name }) => name));
+  const initialised = new Set(initialisers.map(({ name }) => name));
   for (const value of proto.input) {
     // Before IR version 4 initialisers were listed among the inputs too.
     if (initialised.has(value.name)) continue;
     const { dtype, shape } = typeOf(value);
     define(value.name, graph.input(nameIn(graph, value.name), dtype, shape));
   }
-  for (const tensor of proto.initializer) {
+  for (const tensor of initialisers) {
     define(tensor.name, graph.initialiser(nameIn(graph, tensor.name), dataOf(tensor)));
   }
   for (const node of proto.node) {

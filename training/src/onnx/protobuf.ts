@@ -20,6 +20,7 @@ const MESSAGES: Record<string, Record<string, Field>> = {
     node: [1, 'NodeProto', 'repeated'],
     name: [2, 'string'],
     initializer: [5, 'TensorProto', 'repeated'],
+    sparseInitializer: [15, 'SparseTensorProto', 'repeated'],
     docString: [10, 'string'],
     input: [11, 'ValueInfoProto', 'repeated'],
     output: [12, 'ValueInfoProto', 'repeated'],
@@ -49,6 +50,11 @@ const MESSAGES: Record<string, Record<string, Field>> = {
     name: [8, 'string'],
     rawData: [9, 'bytes'],
   },
+  SparseTensorProto: {
+    values: [1, 'TensorProto'],
+    indices: [2, 'TensorProto'],
+    dims: [3, 'int64', 'repeated'],
+  },
   ValueInfoProto: { name: [1, 'string'], type: [2, 'TypeProto'] },
   TypeProto: { tensorType: [1, 'TensorTypeProto'] },
   TensorTypeProto: { elemType: [1, 'int32'], shape: [2, 'TensorShapeProto'] },
@@ -67,6 +73,14 @@ export interface TensorProto {
   dataType: number;
   name: string;
   rawData: Uint8Array;
+}
+/** A tensor of which only the elements that are not 0 are written. */
+export interface SparseTensorProto {
+  /** [n], with the tensor's name. */
+  values: TensorProto;
+  /** int64 [n]: where they stand in the tensor, row-major, ascending. */
+  indices: TensorProto;
+  dims: number[];
 }
 export interface DimensionProto {
   dimValue?: number;
@@ -100,6 +114,7 @@ export interface GraphProto {
   node: NodeProto[];
   name: string;
   initializer: TensorProto[];
+  sparseInitializer?: SparseTensorProto[];
   input: ValueInfoProto[];
   output: ValueInfoProto[];
 }

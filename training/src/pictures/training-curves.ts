@@ -1,12 +1,14 @@
 import { type ScaleLinear, scaleLinear } from 'd3-scale';
 import { line } from 'd3-shape';
 import type { WeightsSummary } from '../nn/sparsity.js';
+import { isDrawable, significant } from './numbers.js';
 
 /** Means over an epoch's examples, in nats. */
 export interface LossTerms {
-  /** The negative ELBO. */
+  /** The negative ELBO; of an autoencoder the reconstruction. */
   readonly loss: number;
   readonly reconstruction: number;
+  /** 0 of an autoencoder. */
   readonly kl: number;
 }
 
@@ -30,16 +32,21 @@ interface Point {
 }
 
 const PANELS = [
-  { term: 'loss', title: '−ELBO' },
-  { term: 'reconstruction', title: 'Reconstruction' },
-  { term: 'kl', title: 'KL divergence' },
+  { term: 'loss', title: '−ELBO', text: 'Negative ELBO' },
+  { term: 'reconstruction', title: 'Reconstruction', text: 'reconstruction' },
+  { term: 'kl', title: 'KL divergence', text: 'KL divergence' },
 ] as const;
 
-const WIDTH = 960;
+/** The curves that mean something for a model. */
+export function curvesOf({ isDeterministic }: { readonly isDeterministic: boolean }): readonly (keyof LossTerms)[] {
+  return isDeterministic ? ['reconstruction'] : PANELS.map(({ term }) => term);
+}
+
+const FULL_WIDTH = 960;
 const HEIGHT = 330;
 const MARGIN = 20;
 const PANEL_GAP = 28;
-const PANEL_WIDTH = (WIDTH - 2 * MARGIN - (PANELS.length - 1) * PANEL_GAP) / PANELS.length;
+const PANEL_WIDTH = (FULL_WIDTH - 2 * MARGIN - (PANELS.length - 1) * PANEL_GAP) / PANELS.length;
 const AXIS_WIDTH = 44;
 const PLOT_WIDTH = PANEL_WIDTH - AXIS_WIDTH;
 const PLOT_TOP = 92;
@@ -69,15 +76,21 @@ text { fill: #9198a1; }
  * Draws loss, reconstruction and KL over the epochs as a self-contained SVG document, readable in light and dark.
  * Values that are not finite leave a gap; values far above the rest leave the panel at the top, so that one bad epoch
  * doesn't flatten the others. Each panel says so where it happens.
+ * @param terms that are drawn
  */
-export function trainingCurves(history: readonly EpochRecord[]): string {
+export function trainingCurves(
+  history: readonly EpochRecord[],
+  terms: readonly (keyof LossTerms)[] = curvesOf({ isDeterministic: false }),
+): string {
+  const shown = PANELS.filter(({ term }) => terms.includes(term));
+  const width = 2 * MARGIN + shown.length * (PANEL_WIDTH + PANEL_GAP) - PANEL_GAP;
   const epochs = history.map(({ epoch }) => epoch);
   const first = Math.min(...epochs);
   const last = Math.max(...epochs);
   // A lone epoch stands in the middle.
   const x = scaleLinear(first === last ? [first - 1, last + 1] : [first, last], [0, PLOT_WIDTH]);
   const xTicks = x.ticks(6).filter((tick) => Number.isInteger(tick) && tick >= first && tick <= last);
-  const panels = PANELS.map(({ term, title }, index) => {
+  const panels = shown.map(({ term, title }, index) => {
     const series: Series[] = [
       { name: 'train', points: history.map(({ epoch, train }) => ({ epoch, value: train[term] })) },
       {
@@ -91,16 +104,22 @@ export function trainingCurves(history: readonly EpochRecord[]): string {
   const description =
     history.length === 0
       ? 'No epoch has been trained yet.'
-      : `Negative ELBO, reconstruction and KL divergence in nats, epochs ${first} to ${last}.`;
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" width="${WIDTH}" height="${HEIGHT}" role="img">
+      : `${listed(shown.map(({ text }) => text))} in nats, epochs ${first} to ${last}.`;
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${HEIGHT}" width="${width}" height="${HEIGHT}" role="img">
 <title>Training curves</title>
 <desc>${description}</desc>
 <style>${STYLE}
 </style>
-<rect class="background" x="0.5" y="0.5" width="${WIDTH - 1}" height="${HEIGHT - 1}" rx="6"/>
+<rect class="background" x="0.5" y="0.5" width="${width - 1}" height="${HEIGHT - 1}" rx="6"/>
 ${panels.join('\n')}
 </svg>
 `;
+}
+
+/** As a sentence begins: A, b and c. */
+function listed(texts: readonly string[]): string {
+  const text = texts.length > 1 ? `${texts.slice(0, -1).join(', ')} and ${texts.at(-1)}` : texts.join();
+  return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
 function panel(
@@ -196,24 +215,10 @@ function spans(low: number, high: number): boolean {
   return high - low > 1e-9 * Math.max(Math.abs(low), Math.abs(high), 1e-20);
 }
 
-/** Training runs in float32: what isn't finite there isn't a value. */
-function isDrawable(value: number): boolean {
-  return Number.isFinite(Math.fround(value));
-}
-
 /** Keeps tick labels as short as the room beside the axis: 250k and 2e-5 where plain numbers are longer. */
 function tickSpecifier(largest: number): string | undefined {
   if (largest >= 1e5) return '~s';
   return largest < 1e-2 ? '~e' : undefined;
-}
-
-/** About four significant digits, with a real minus sign. */
-function significant(value: number): string {
-  if (!isDrawable(value)) return 'not finite';
-  const size = Math.abs(value);
-  const exponential = size >= 1e6 || (size < 1e-3 && size > 0);
-  const text = exponential ? value.toExponential(2) : size >= 1e4 ? value.toFixed(0) : value.toPrecision(4);
-  return text.replaceAll('-', '−');
 }
 
 function round(value: number): number {

@@ -186,7 +186,7 @@ function some(examples: Examples, most: number, seed: number, part: string): Exa
 }
 
 async function* inputsOf(examples: Examples): AsyncGenerator<TensorData> {
-  for await (const { x } of inputBatches(examples)) yield x;
+  for await (const { feeds } of inputBatches(examples)) yield feeds.x;
 }
 
 function described({ value }: Comparison, unit: string): string {

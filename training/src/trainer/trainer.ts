@@ -12,8 +12,10 @@ import { type Batches, type BatchPlan, stepsPerEpoch } from './batches.js';
 import {
   averageState,
   buildTrainingGraph,
+  NOT_FINITE,
   partsOf,
   SKIPPED,
+  TOO_LONG,
   type TrainingGraph,
   weightState,
 } from './training-graph.js';
@@ -26,7 +28,7 @@ const FIRST_STEPS = 10;
 const BYTES_PER_RUN = 48 << 20;
 
 /** So many steps in a row without a finite loss and gradient end the run. */
-const MAX_SKIPPED_IN_A_ROW = 5;
+const MAX_NOT_FINITE_IN_A_ROW = 5;
 
 /** Training became impossible, for instance by losses that are not numbers. */
 export class TrainingError extends Error {
@@ -42,8 +44,10 @@ export interface Progress {
   /** Steps done since training began. */
   readonly step: number;
   readonly totalSteps: number;
-  /** Steps since training began that changed nothing, since their loss or gradient was not finite. */
+  /** Steps since training began that changed nothing: a loss or gradient was not finite, or a gradient too long. */
   readonly skippedSteps: number;
+  /** Those of them with a gradient that was longer than `optimiser.skip_gradient_norm`. */
+  readonly longGradients: number;
   /** Every metric of every step of this run. */
   readonly values: Readonly<Record<string, Float32Array>>;
   /** Their means over the steps that were not skipped; NaN where all were. */
@@ -54,6 +58,7 @@ export interface Progress {
 export interface TrainerState {
   readonly step: number;
   readonly skippedSteps: number;
+  readonly longGradients: number;
   readonly tensors: ReadonlyMap<string, Float32Array>;
 }
 
@@ -81,7 +86,8 @@ export class Trainer {
   #states: Record<string, TensorData>;
   #step = 0;
   #skippedSteps = 0;
-  #skippedInARow = 0;
+  #longGradients = 0;
+  #notFiniteInARow = 0;
   #secondsPerStep: number | undefined;
   #pending: { step: number; steps: number; batches: Promise<Batches> } | undefined;
 
@@ -175,7 +181,12 @@ export class Trainer {
     const tensors = Object.entries(this.#states).map(
       ([name, { data }]) => [name, (data as Float32Array).slice()] as const,
     );
-    return { step: this.#step, skippedSteps: this.#skippedSteps, tensors: new Map(tensors) };
+    return {
+      step: this.#step,
+      skippedSteps: this.#skippedSteps,
+      longGradients: this.#longGradients,
+      tensors: new Map(tensors),
+    };
   }
 
   /**
@@ -194,7 +205,8 @@ export class Trainer {
     }
     this.#step = state.step;
     this.#skippedSteps = state.skippedSteps;
-    this.#skippedInARow = 0;
+    this.#longGradients = state.longGradients;
+    this.#notFiniteInARow = 0;
   }
 
   /**
@@ -226,6 +238,7 @@ export class Trainer {
         step: this.#step,
         totalSteps: this.totalSteps,
         skippedSteps: this.#skippedSteps,
+        longGradients: this.#longGradients,
         values,
         metrics: meansOf(values),
       };
@@ -263,12 +276,13 @@ export class Trainer {
 
   /** Counts steps that changed nothing. */
   #watch(skipped: Float32Array): void {
-    for (const flag of skipped) {
-      this.#skippedInARow = flag === 0 ? 0 : this.#skippedInARow + 1;
-      if (flag !== 0) this.#skippedSteps++;
-      if (this.#skippedInARow >= MAX_SKIPPED_IN_A_ROW) {
+    for (const reason of skipped) {
+      this.#notFiniteInARow = reason === NOT_FINITE ? this.#notFiniteInARow + 1 : 0;
+      if (reason !== 0) this.#skippedSteps++;
+      if (reason === TOO_LONG) this.#longGradients++;
+      if (this.#notFiniteInARow >= MAX_NOT_FINITE_IN_A_ROW) {
         throw new TrainingError(
-          `${MAX_SKIPPED_IN_A_ROW} steps in a row up to step ${this.#step} of ${this.totalSteps} had a loss or gradient that is not finite; try a lower optimiser.learning_rate or optimiser.gradient_norm_limit`,
+          `${MAX_NOT_FINITE_IN_A_ROW} steps in a row up to step ${this.#step} of ${this.totalSteps} had a loss or gradient that is not finite; try a lower optimiser.learning_rate or optimiser.gradient_norm_limit`,
         );
       }
     }
@@ -350,7 +364,7 @@ function initialTensors(
 
 function meansOf(values: Readonly<Record<string, Float32Array>>): Record<string, number> {
   const skipped = values[SKIPPED];
-  const counted = skipped.reduce((count, flag) => count + (flag === 0 ? 1 : 0), 0);
+  const counted = skipped.reduce((count, reason) => count + (reason === 0 ? 1 : 0), 0);
   return Object.fromEntries(
     Object.entries(values).map(([name, all]) => [
       name,

@@ -5,12 +5,14 @@ import { Graph } from '../onnx/graph.js';
 import {
   abs,
   add,
+  and,
   cast,
   div,
   gather,
   greater,
   ifElse,
   less,
+  lessOrEqual,
   loop,
   max,
   mul,
@@ -62,8 +64,11 @@ export interface TrainingGraph {
 
 /** Updates done so far, which the optimisers' bias corrections count by; a skipped step is none. */
 export const UPDATES = 'updates';
-/** 1 for a step whose loss or gradient was not finite, so that it changed nothing; else 0. */
+/** Of each step: 0 where it changed the states, else why it did not. */
 export const SKIPPED = 'skipped';
+/** Values of `skipped`: a loss or gradient was not finite; a gradient was longer than its optimiser's skip_gradient_norm. */
+export const NOT_FINITE = 1;
+export const TOO_LONG = 2;
 
 export const weightState = ({ name }: ParameterBlock | Parameter): string => `parameter/${name}`;
 export const averageState = ({ name }: ParameterBlock): string => `average/${name}`;
@@ -77,7 +82,8 @@ const LARGEST_FLOAT32 = 3.4028234663852886e38;
 /**
  * The graph of K training steps: one ONNX Loop whose states are the weights and the optimisers' sums, so that they
  * never leave the runtime between steps. An iteration takes its minibatch, computes the losses and their gradients, and
- * updates the states, unless a loss or a gradient is not finite: then they stay as they were.
+ * updates the states, unless a loss or a gradient is not finite, or a gradient is longer than its optimiser takes (Child,
+ * 2021): then they stay as they were.
  *
  * Inputs: `steps` int64 (K); `examples` [K, B, …] bytes or float32; `thresholds` uint8 [K, B, …] where pixels are
  * binarised; `labels` uint8 [K, B] where the objective has classes; `noise/NAME` float32 [K, B, …]; `learning_rate` float32 [K], a factor of every optimiser's own;
@@ -151,6 +157,11 @@ export function buildTrainingGraph(objective: Objective, options: TrainingGraphO
       .flatMap(({ loss, norm }) => [abs(losses[loss.name]), norm])
       .reduce((sum, part) => add(sum, part));
     const finite = less(magnitude, LARGEST_FLOAT32);
+    const inBounds = slopes.flatMap(({ loss: { optimiser }, norm }) =>
+      optimiser.skip_gradient_norm > 0 ? [lessOrEqual(norm, optimiser.skip_gradient_norm)] : [],
+    );
+    const usable = inBounds.reduce((all, each) => and(all, each), finite);
+    const [asFinite, asUsable] = [finite, usable].map((flag) => cast(flag, 'float32'));
 
     const rate = at(learningRate);
     const updated = (inputs: readonly Tensor[]): Tensor[] => {
@@ -170,11 +181,12 @@ export function buildTrainingGraph(objective: Objective, options: TrainingGraphO
       return next;
     };
     return {
-      states: ifElse(finite, current, updated, (unchanged) => unchanged),
+      states: ifElse(usable, current, updated, (unchanged) => unchanged),
       collected: [
         ...objective.terms.map((term) => terms[term]),
         ...slopes.map(({ norm }) => norm),
-        sub(1, cast(finite, 'float32')),
+        // 0, NOT_FINITE or TOO_LONG.
+        sub(add(NOT_FINITE, asFinite), mul(asUsable, TOO_LONG)),
       ],
     };
   });

@@ -9,6 +9,7 @@ import { ACTIVATIONS } from '../nn/layers.js';
 import { OPTIMISER_KINDS } from '../nn/optimisers.js';
 import { DROPOUT_KINDS } from '../nn/variational-dropout.js';
 import { ConfigurationError } from './configuration-error.js';
+import { familyRules } from './family-rules.js';
 import { LIKELIHOODS } from './likelihoods.js';
 import { PRIOR_KINDS } from './priors.js';
 
@@ -94,6 +95,13 @@ export const OptimiserSchema = Type.Object(
       maximum: 1e38,
       description: 'Longer gradients are scaled down to it',
     }),
+    skip_gradient_norm: Type.Number({
+      minimum: 0,
+      maximum: 1e38,
+      default: 0,
+      description:
+        'A step with a longer gradient, as it is before it is scaled down, changes nothing; 0: none is too long',
+    }),
   },
   closed,
 );
@@ -159,6 +167,12 @@ export const ObjectiveSchema = Type.Object(
   { ...closed, default: {} },
 );
 export type ObjectiveConfiguration = Static<typeof ObjectiveSchema>;
+/** The ELBO. */
+const PLAIN_OBJECTIVE = Default(ObjectiveSchema, {}) as ObjectiveConfiguration;
+
+/** Kinds of models, all of which encode, decode and score. */
+export const FAMILIES = ['vae', 'autoencoder'] as const;
+export type Family = (typeof FAMILIES)[number];
 
 /** The parts of a model that variational dropout can be in. */
 const DROPOUT_PARTS = ['encoder', 'decoder'] as const;
@@ -208,7 +222,14 @@ export const ConfigurationSchema = Type.Object(
     name: Type.String({ pattern: MODEL_NAME_PATTERN, description: 'Name of the exported model' }),
     description: Type.String(),
     dataset: Type.String(),
-    family: oneOf(['vae']),
+    family: Type.Enum([...FAMILIES], {
+      description: 'vae; autoencoder: z is the mean of the encoder, without noise or a KL term',
+    }),
+    conditional: Type.Boolean({
+      default: false,
+      description:
+        'Whether encoder and decoder know the class of each example, so that samples of a class can be drawn',
+    }),
     likelihood: oneOf(Object.keys(LIKELIHOODS) as (keyof typeof LIKELIHOODS)[]),
     binarisation: Type.Enum(['dynamic', 'none'], {
       default: 'dynamic',
@@ -348,6 +369,10 @@ function consistent(configuration: Configuration): Configuration {
       `objective.beta is ${objective.beta} and objective.covariance ${objective.covariance}; expected 1 and none with ${samples} importance samples`,
     ],
     [
+      configuration.prior !== 'vamp' || !configuration.conditional,
+      'prior is vamp; expected standard-normal or gaussian-mixture for a conditional model, since pseudo-inputs have no class',
+    ],
+    [
       configuration.prior !== 'vamp' || (objective.free_bits === 0 && objective.maximum_mean_discrepancy === 0),
       'prior is vamp; expected objective.free_bits and objective.maximum_mean_discrepancy of 0, which are about a standard normal prior',
     ],
@@ -364,6 +389,7 @@ function consistent(configuration: Configuration): Configuration {
       `dropout.kind is ${dropout.kind}; expected none with ${samples} importance samples, since the noise of weights is drawn once for each example`,
     ],
     ...dropoutRules(configuration),
+    ...familyRules(configuration, PLAIN_OBJECTIVE),
     [
       objective.maximum_mean_discrepancy + objective.total_correlation === 0 || configuration.batch_size > 1,
       `batch_size is ${configuration.batch_size}; expected at least 2 for an objective that compares examples`,
@@ -380,7 +406,7 @@ function consistent(configuration: Configuration): Configuration {
 }
 
 /** What must hold, and the message where it does not. */
-type Rules = readonly (readonly [boolean, string])[];
+export type Rules = readonly (readonly [boolean, string])[];
 
 export function optimiserRules({ optimiser }: { readonly optimiser: OptimiserConfiguration }): Rules {
   return [

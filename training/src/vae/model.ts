@@ -3,12 +3,13 @@ import { dense } from '../nn/layers.js';
 import { type LayerMaker, plain } from '../nn/linear.js';
 import { joined, type Part, type Weights } from '../nn/parameters.js';
 import { dropoutLayers } from '../nn/variational-dropout.js';
-import { clip, concat, expand, expandLike, flatten, reshape, split, unsqueeze } from '../onnx/ops.js';
-import { elementCount, type Tensor } from '../onnx/tensor.js';
+import type { Graph } from '../onnx/graph.js';
+import { clip, concat, expand, expandLike, flatten, reshape, scalar, split, unsqueeze } from '../onnx/ops.js';
+import { type Dimension, elementCount, type Tensor } from '../onnx/tensor.js';
 import { type Configuration, ConfigurationError, type DropoutPart } from './configuration.js';
 import { type Likelihood, type LikelihoodData, likelihoodFor } from './likelihoods.js';
 import { fixedMixture, type MixturePrior } from './mixture-prior.js';
-import { decoderNetwork, encoderNetwork } from './networks.js';
+import { decoderNetwork, encoderNetwork, withLabel } from './networks.js';
 import { type Posterior, reparameterise } from './posterior.js';
 import { type Prior, priorOfFirst, standardNormal } from './priors.js';
 import type { Features } from './stochastic-layers.js';
@@ -25,25 +26,34 @@ export interface Inference {
 }
 
 export interface InferenceOptions {
-  /** Standard normal, [N, latentSize]: z is drawn with it. Without it z is the mean, layer by layer. */
+  /** Standard normal, [N, latentSize]: z is drawn with it. Without it z is the mean, layer by layer, as always in an autoencoder. */
   readonly noise?: Tensor;
   /** Samples of z for each example, which then come beside each other: N is that of x times so many. */
   readonly samples?: number;
+  /** Of a conditional model: the class of each example, 1 at its number, [N, classes]. */
+  readonly label?: Tensor | undefined;
 }
 
-/** A variational autoencoder: what it learns, and how its parts extend a graph. The weights stand elsewhere. */
+/** A variational or a plain autoencoder: what it learns, and how its parts extend a graph. The weights stand elsewhere. */
 export interface Model extends Part {
   readonly inputShape: readonly number[];
   /** Latent dimensions of all stochastic layers, the first one's first. */
   readonly latentSize: number;
+  /** Of a conditional model. */
+  readonly classes: number | undefined;
   readonly likelihood: Likelihood;
+  /**
+   * Whether z is the encoder's mean, as in an autoencoder: nothing is drawn, the ELBO means nothing, and the posterior's
+   * log variance is a constant, the least that a configuration lets it be.
+   */
+  readonly isDeterministic: boolean;
   readonly prior: Prior;
   /** Of the first stochastic layer, where the prior is a mixture. */
   readonly mixture: MixturePrior | undefined;
   /** [N, …inputShape] → z and its posterior. */
   infer(x: Tensor, weights: Weights, options?: InferenceOptions): Inference;
   /** What the likelihood takes: [N, latentSize] → [N, K]. */
-  decode(z: Tensor, weights: Weights): Tensor;
+  decode(z: Tensor, weights: Weights, label?: Tensor): Tensor;
   /** −log p(x | z) of each example in nats, over the data's own units: [N, …inputShape], [N, K] → [N]. */
   negativeLogLikelihood(x: Tensor, decoded: Tensor, weights: Weights): Tensor;
   /** The value of x to expect, in the data's own units: [N, K] → [N, …inputShape]. */
@@ -58,6 +68,8 @@ export interface Model extends Part {
  */
 export interface ModelOptions extends Omit<LikelihoodData, 'shape'> {
   readonly convolutions?: ConvolutionForm;
+  /** How many classes the examples have; a model that is not conditional needs none. */
+  readonly classes?: number | undefined;
   /** Whether the model is trained: what was computed from its weights then stands in place of what computes it. */
   readonly isTrained?: boolean;
 }
@@ -74,26 +86,41 @@ const LARGEST_MODEL = 1.5 * 2 ** 30;
 export function buildModel(
   configuration: Configuration,
   inputShape: readonly number[],
-  { convolutions = 'operators', isTrained = false, ...data }: ModelOptions = {},
+  { convolutions = 'operators', isTrained = false, classes: known, ...data }: ModelOptions = {},
 ): Model {
   const { latent_size: topSize, log_variance_limit: limit } = configuration;
   const likelihood = likelihoodFor(configuration.likelihood, { ...data, shape: inputShape });
 
+  if (configuration.conditional && known === undefined) {
+    throw new ConfigurationError('conditional is true; expected a data set with the class of each example');
+  }
+  const classes = configuration.conditional ? known : undefined;
   const make = isTrained ? () => plain : layersOf(configuration);
-  const encoder = encoderNetwork(configuration, likelihood.presentedShape, convolutions, make('encoder'));
+  const encoder = encoderNetwork(configuration, likelihood.presentedShape, convolutions, {
+    make: make('encoder'),
+    classes,
+  });
   const meanHead = dense('encoder.mean', encoder.outputs, topSize, { make: make('encoder') });
-  const logVarianceHead = dense('encoder.log_variance', encoder.outputs, topSize, { make: make('encoder') });
+  const isDeterministic = configuration.family === 'autoencoder';
+  const logVarianceHead = isDeterministic
+    ? undefined
+    : dense('encoder.log_variance', encoder.outputs, topSize, { make: make('encoder') });
   const decoder = decoderNetwork(configuration, likelihood.decodedShape, encoder, convolutions, {
     outputBias: likelihood.outputBias,
     make: make('decoder'),
+    classes,
   });
 
   const sizes = [topSize, ...decoder.stochasticLayers.map(({ size }) => size)];
   const latentSize = sizes.reduce((sum, size) => sum + size);
-  const topPosterior = (features: Tensor, weights: Weights): Posterior => ({
-    mean: meanHead.apply(features, weights),
-    logVariance: clip(logVarianceHead.apply(features, weights), -limit, limit),
-  });
+  const topPosterior = (features: Tensor, weights: Weights): Posterior => {
+    const mean = meanHead.apply(features, weights);
+    const logVariance =
+      logVarianceHead === undefined
+        ? expandLike(scalar(mean.graph, -limit), mean)
+        : clip(logVarianceHead.apply(features, weights), -limit, limit);
+    return { mean, logVariance };
+  };
   const mixture = mixtureOf(configuration, isTrained, {
     shape: likelihood.presentedShape,
     arePixels: inputShape.length > 1,
@@ -104,7 +131,7 @@ export function buildModel(
   const parts = joined([
     encoder,
     meanHead,
-    logVarianceHead,
+    ...(logVarianceHead === undefined ? [] : [logVarianceHead]),
     decoder,
     likelihood,
     { parameters: mixture?.parameters ?? [] },
@@ -119,17 +146,19 @@ export function buildModel(
   return {
     inputShape,
     latentSize,
+    classes,
     likelihood,
+    isDeterministic,
     prior: mixture === undefined ? standardNormal : priorOfFirst(topSize, latentSize, mixture),
     mixture,
     ...parts,
-    infer(x, weights, { noise, samples = 1 } = {}) {
-      const features = mapFeatures(encoder.apply(likelihood.present(x, weights), weights), (each) =>
+    infer(x, weights, { noise, samples = 1, label } = {}) {
+      const features = mapFeatures(encoder.apply(likelihood.present(x, weights), weights, label), (each) =>
         repeatRows(each, samples),
       );
       const posteriors: Posterior[] = [];
       const drawn: Tensor[] = [];
-      const noises = noise === undefined ? [] : partsOf(noise, sizes);
+      const noises = noise === undefined || isDeterministic ? [] : partsOf(noise, sizes);
       const draw = (posterior: Posterior): Tensor => {
         const part = noises[drawn.length];
         const z = part === undefined ? posterior.mean : reparameterise(posterior, part);
@@ -138,7 +167,8 @@ export function buildModel(
         return z;
       };
       const top = draw(topPosterior(features.output, weights));
-      const decode = decoder.descend(top, weights, features.form, (layer, signal, form) =>
+      const given = withLabel(top, label && repeatRows(label, samples));
+      const decode = decoder.descend(given, weights, features.form, (layer, signal, form) =>
         draw(layer.posterior(features, signal, weights, form)),
       );
       // One example may be drawn for many samples, which the posteriors of lower layers then differ for.
@@ -152,10 +182,15 @@ export function buildModel(
         posteriors.length === 1 ? posteriors[0] : { mean: each('mean'), logVariance: each('logVariance') };
       return { posterior, z: concatenated(drawn), decode };
     },
-    decode(z, weights) {
+    decode(z, weights, label) {
       const [top, ...lower] = partsOf(z, sizes);
       const next = lower.values();
-      const decode = decoder.descend(top, weights, decoder.formFor(z, weights), () => next.next().value ?? top);
+      const decode = decoder.descend(
+        withLabel(top, label),
+        weights,
+        decoder.formFor(z, weights),
+        () => next.next().value ?? top,
+      );
       return decode();
     },
     negativeLogLikelihood: (x, decoded, weights) => likelihood.negativeLogLikelihood(flatten(x), decoded, weights),
@@ -197,6 +232,15 @@ function partsOf(z: Tensor, sizes: readonly number[]): readonly Tensor[] {
 
 function concatenated(tensors: readonly Tensor[]): Tensor {
   return tensors.length === 1 ? tensors[0] : concat(tensors, 1);
+}
+
+/** The input `label` of a graph of a conditional model, [N, classes]; undefined for others. */
+export function labelInput(
+  graph: Graph,
+  { classes }: Pick<Model, 'classes'>,
+  rows: Dimension = 'N',
+): Tensor | undefined {
+  return classes === undefined ? undefined : graph.input('label', 'float32', [rows, classes]);
 }
 
 /** Each row so many times, beside each other: [N, …] → [N · times, …]. */

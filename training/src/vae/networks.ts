@@ -14,7 +14,7 @@ import { type Initialiser, startingAt, zeros } from '../nn/initialisers.js';
 import { ACTIVATIONS, dense, mlp } from '../nn/layers.js';
 import { type LayerMaker, plain } from '../nn/linear.js';
 import { joined, type Part, type Weights } from '../nn/parameters.js';
-import { flatten, reshape } from '../onnx/ops.js';
+import { add, concat, flatten, reshape, slice, zerosLike } from '../onnx/ops.js';
 import type { Tensor } from '../onnx/tensor.js';
 import { type Configuration, ConfigurationError } from './configuration.js';
 import {
@@ -30,21 +30,28 @@ export interface Encoder extends Part {
   readonly outputs: number;
   readonly hidden: readonly number[];
   readonly maps: readonly MapShape[];
-  apply(x: Tensor, weights: Weights): Features;
+  /** @param label class of each example, 1 at its number: [N, classes] */
+  apply(x: Tensor, weights: Weights, label?: Tensor): Features;
+}
+
+export interface EncoderOptions {
+  /** What layers are made by, such as those of `dropoutLayers`. */
+  readonly make?: LayerMaker;
+  /** Of examples whose class joins what the dense layers see (Sohn et al., 2015); 0: none. */
+  readonly classes?: number;
 }
 
 /**
  * The part of the encoder before its heads: convolutions, then dense layers, each followed by the activation.
  * [N, …inputShape] → [N, outputs].
  * @param inputShape of an example, as the likelihood presents it
- * @param make what layers are made by, such as those of `dropoutLayers`
  * @throws {ConfigurationError} where the convolutions do not fit the data
  */
 export function encoderNetwork(
   { encoder: { convolutions, hidden }, activation }: Pick<Configuration, 'encoder' | 'activation'>,
   inputShape: readonly number[],
   preferred: ConvolutionForm,
-  make: LayerMaker = plain,
+  { make = plain, classes = 0 }: EncoderOptions = {},
 ): Encoder {
   const activate = ACTIVATIONS[activation];
   const layers: MapLayer[] = [];
@@ -57,14 +64,14 @@ export function encoderNetwork(
       maps = layer.output;
     }
   }
-  const features = sizeOf(layers.at(-1)?.output ?? inputShape);
+  const features = sizeOf(layers.at(-1)?.output ?? inputShape) + classes;
   const body = mlp('encoder', features, hidden, activation, { firstNumber: layers.length, make });
   return {
     outputs: hidden.at(-1) ?? features,
     hidden,
     maps: layers.map(({ output }) => output),
     ...joined([...layers, body]),
-    apply(x, weights) {
+    apply(x, weights, label) {
       const [first] = layers;
       const form = first === undefined ? 'operators' : formFor(preferred, x, weights(first.parameters[0]));
       const maps: Tensor[] = [];
@@ -72,7 +79,7 @@ export function encoderNetwork(
         maps.push(activate(layer.apply(maps.at(-1) ?? toForm(x, form), weights, form)));
       }
       const last = maps.at(-1);
-      const flat = flatten(last === undefined ? x : fromForm(last, form));
+      const flat = withLabel(flatten(last === undefined ? x : fromForm(last, form)), label);
       const signals = body.signals(flat, weights);
       return { output: signals.at(-1) ?? flat, hidden: signals, maps, form };
     },
@@ -87,7 +94,7 @@ export interface Decoder extends Part {
   readonly stochasticLayers: readonly StochasticLayer[];
   /**
    * Runs as far as the last stochastic layer.
-   * @param z of the first stochastic layer, [N, latent size]
+   * @param z of the first stochastic layer, [N, latent size], beside the class of each example where there are classes
    * @returns the rest of the way: → [N, D]
    */
   descend(z: Tensor, weights: Weights, form: ConvolutionForm, latents: LatentSource): () => Tensor;
@@ -102,11 +109,17 @@ interface Stage extends Part {
   apply(signal: Tensor, weights: Weights, form: ConvolutionForm): Tensor;
 }
 
-export interface DecoderOptions {
+/** What an example is, or came from, and its class: [N, F] and [N, classes], or [1, classes] → [N, F + classes]. */
+export function withLabel(x: Tensor, label: Tensor | undefined): Tensor {
+  if (label === undefined) return x;
+  // One example may be drawn for many samples.
+  const each = label.shape[0] === x.shape[0] ? label : add(label, zerosLike(slice(x, 1, 0, 1)));
+  return concat([x, each], 1);
+}
+
+export interface DecoderOptions extends EncoderOptions {
   /** [D]: what the last layer's bias starts at, 0 unless given; one number a channel for a convolution. */
   readonly outputBias?: Float64Array | undefined;
-  /** What layers are made by, such as those of `dropoutLayers`. */
-  readonly make?: LayerMaker;
 }
 
 /**
@@ -123,9 +136,9 @@ export function decoderNetwork(
   outputShape: readonly number[],
   encoder: Encoder,
   preferred: ConvolutionForm,
-  { outputBias, make = plain }: DecoderOptions = {},
+  options: DecoderOptions = {},
 ): Decoder {
-  const layers = decoderLayers(configuration, outputShape, { outputBias, make });
+  const layers = decoderLayers(configuration, outputShape, options);
   const activate = ACTIVATIONS[configuration.activation];
   const places = configuration.decoder.stochastic_layers ?? [];
   for (const [i, { after_layer: after }] of places.entries()) {
@@ -141,7 +154,7 @@ export function decoderNetwork(
     const { log_variance_limit: limit } = configuration;
     const encoded = encoderSignal(encoder, layer.output, i);
     const shape = { signal: layer.output, encoded, latents: place.latents, limit };
-    return { ...layer, stochastic: stochasticLayer(`decoder.${i}.stochastic`, shape, activate, make) };
+    return { ...layer, stochastic: stochasticLayer(`decoder.${i}.stochastic`, shape, activate, options.make) };
   });
   const last = stages.findLastIndex(({ stochastic }) => stochastic !== undefined);
   const [firstMaps] = stages.filter(({ output }) => output.length === 3);
@@ -165,15 +178,15 @@ export function decoderNetwork(
 function decoderLayers(
   { decoder: { convolutions, hidden }, activation, latent_size: latentSize }: Configuration,
   outputShape: readonly number[],
-  { outputBias, make }: DecoderOptions,
+  { outputBias, make = plain, classes = 0 }: DecoderOptions,
 ): readonly Stage[] {
   const activate = ACTIVATIONS[activation];
   const activated = (number: number, inputs: number, units: number): Stage => {
     const layer = dense(`decoder.${number}`, inputs, units, { make });
     return { ...layer, output: [units], apply: (x, weights) => activate(layer.apply(x, weights)) };
   };
-  const hiddenLayers = hidden.map((units, i) => activated(i, hidden[i - 1] ?? latentSize, units));
-  const inputs = hidden.at(-1) ?? latentSize;
+  const hiddenLayers = hidden.map((units, i) => activated(i, hidden[i - 1] ?? latentSize + classes, units));
+  const inputs = hidden.at(-1) ?? latentSize + classes;
   if (convolutions.length === 0) {
     const size = sizeOf(outputShape);
     const bias = outputBias === undefined ? zeros : startingAt(outputBias);

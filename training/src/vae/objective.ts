@@ -1,9 +1,10 @@
 import type { Parameter, Weights } from '../nn/parameters.js';
-import { abs, add, mul, neg, reduceMean, reshape, sub } from '../onnx/ops.js';
+import { abs, add, mul, neg, reduceMean, reshape, sub, zerosLike } from '../onnx/ops.js';
 import type { Tensor } from '../onnx/tensor.js';
+import { autoencoderObjective } from './autoencoder.js';
 import type { Configuration, ObjectiveConfiguration, OptimiserConfiguration } from './configuration.js';
 import { importanceBound } from './importance.js';
-import { type Model, repeatRows } from './model.js';
+import { type InferenceOptions, type Model, repeatRows } from './model.js';
 import type { Posterior } from './posterior.js';
 import { klTerm } from './priors.js';
 import { covariancePenalty, freeBits, maximumMeanDiscrepancy, totalCorrelation } from './regularisers.js';
@@ -61,35 +62,40 @@ export interface ElboTerms {
   readonly z: Tensor;
   /** −log p(x | z) of each example, in nats: [N]. */
   readonly reconstruction: Tensor;
-  /** KL(q(z | x) ‖ p(z)) of each example, in nats, estimated by z where it has no closed form: [N]. */
+  /** KL(q(z | x) ‖ p(z)) of each example, in nats, estimated by z where it has no closed form, 0 of an autoencoder: [N]. */
   readonly kl: Tensor;
 }
 
 /**
  * @param x [N, …inputShape]
- * @param noise [N, latentSize], standard normal
+ * @param drawn standard normal noise, [N, latentSize], and the labels of a conditional model
  */
-export function elboTerms(model: Model, x: Tensor, noise: Tensor, weights: Weights): ElboTerms {
-  const { posterior, z, decode } = model.infer(x, weights, { noise });
-  return {
-    posterior,
-    z,
-    reconstruction: model.negativeLogLikelihood(x, decode(), weights),
-    kl: klTerm(model.prior, posterior, z, weights),
-  };
+export function elboTerms(
+  model: Model,
+  x: Tensor,
+  weights: Weights,
+  drawn: Pick<InferenceOptions, 'noise' | 'label'>,
+): ElboTerms {
+  const { posterior, z, decode } = model.infer(x, weights, drawn);
+  const reconstruction = model.negativeLogLikelihood(x, decode(), weights);
+  const kl = model.isDeterministic ? zerosLike(reconstruction) : klTerm(model.prior, posterior, z, weights);
+  return { posterior, z, reconstruction, kl };
 }
 
 /**
  * The objective of a configuration: the negative ELBO of a minibatch, its mean over the examples, with the KL term
- * weighted as scheduled, and with whatever the configuration puts beside it or in its place.
+ * weighted as scheduled, and with whatever the configuration puts beside it or in its place; that of its family where it
+ * is none of a VAE.
  * @param trainExamples how many there are, of which the KL term of weights counts once; a model without such weights
  *   needs none
  */
 export function vaeObjective(model: Model, configuration: Configuration, trainExamples?: number): Objective {
-  const { objective, dropout } = configuration;
+  const { family, objective, dropout } = configuration;
+  if (family === 'autoencoder') return autoencoderObjective(model, configuration, trainExamples);
   const isSampled = objective.importance_samples > 1;
   const ofExamples: Objective = {
     parameters: model.parameters,
+    ...(model.classes !== undefined && { classes: model.classes }),
     losses: [
       {
         name: 'elbo',
@@ -118,10 +124,10 @@ export function vaeObjective(model: Model, configuration: Configuration, trainEx
 function regularised(
   model: Model,
   { objective }: Configuration,
-  { x, noise, scheduled }: StepInputs,
+  { x, labels: label, noise, scheduled }: StepInputs,
   weights: Weights,
 ): Built {
-  const { posterior, z, ...terms } = elboTerms(model, x, noise.z, weights);
+  const { posterior, z, ...terms } = elboTerms(model, x, weights, { noise: noise.z, label });
   const reconstruction = reduceMean(terms.reconstruction);
   const kl = reduceMean(terms.kl);
   const divergence = () => model.prior.divergencePerDimension(posterior, weights);
@@ -160,7 +166,7 @@ function klCost(
 function importanceWeighted(
   model: Model,
   { objective }: Configuration,
-  { x, noise, scheduled }: StepInputs,
+  { x, labels: label, noise, scheduled }: StepInputs,
   weights: Weights,
 ): Built {
   const [examples, samples, size] = noise.z.shape as number[];
@@ -168,6 +174,7 @@ function importanceWeighted(
   const { posterior, z, decode } = model.infer(x, weights, {
     noise: reshape(noise.z, [examples * samples, size]),
     samples,
+    label,
   });
   const { logLikelihood, bound, loss } = importanceBound(
     {
@@ -176,7 +183,13 @@ function importanceWeighted(
       examples,
       samples,
       logLikelihood: (at) =>
-        neg(model.negativeLogLikelihood(inputs, at === z ? decode() : model.decode(at, weights), weights)),
+        neg(
+          model.negativeLogLikelihood(
+            inputs,
+            at === z ? decode() : model.decode(at, weights, label && repeatRows(label, samples)),
+            weights,
+          ),
+        ),
       logPrior: (at) => model.prior.logDensity(at, weights),
       klWeight: scheduled.kl_weight,
     },

@@ -8,6 +8,16 @@ export interface AggregatePosterior {
   readonly whitening: Float64Array;
 }
 
+/** First and second moments of the latents of some examples. */
+export interface LatentMoments {
+  /** [Z] */
+  readonly mean: Float64Array;
+  /** Of q(z): that of the posterior means, plus the mean posterior variances on the diagonal. [Z, Z], row-major. */
+  readonly covariance: Float64Array;
+  /** Variance of the posterior means alone: [Z]. */
+  readonly varianceOfMeans: Float64Array;
+}
+
 /**
  * Moments of q(z) = (1/n) Σ q(z | x_i): covariance Cov(μ) + E[diag σ²], which is near the identity where the model
  * fits its prior, and never singular, since an unused dimension has σ² near 1.
@@ -43,20 +53,30 @@ export class AggregatePosteriorEstimator {
     }
   }
 
-  estimate(): AggregatePosterior {
+  moments(): LatentMoments {
     const size = this.#size;
     const count = this.#count;
     const mean = this.#sum.map((sum) => sum / count);
-    const covariance = Matrix.zeros(size, size);
+    const covariance = new Float64Array(size * size);
+    const varianceOfMeans = new Float64Array(size);
     for (let i = 0; i < size; i++) {
       for (let j = 0; j <= i; j++) {
         const ofMeans = this.#products[i * size + j] / count - mean[i] * mean[j];
+        // Rounding can leave a variance of 0 slightly below it.
+        if (i === j) varianceOfMeans[i] = Math.max(0, ofMeans);
         const value = ofMeans + (i === j ? this.#variance[i] / count : 0);
-        covariance.set(i, j, value);
-        covariance.set(j, i, value);
+        covariance[i * size + j] = value;
+        covariance[j * size + i] = value;
       }
     }
-    return { mean, whitening: Float64Array.from(whiteningOf(covariance).to1DArray()) };
+    return { mean, covariance, varianceOfMeans };
+  }
+
+  estimate(): AggregatePosterior {
+    const { mean, covariance } = this.moments();
+    const size = this.#size;
+    const whitening = whiteningOf(Matrix.from1DArray(size, size, covariance));
+    return { mean, whitening: Float64Array.from(whitening.to1DArray()) };
   }
 }
 

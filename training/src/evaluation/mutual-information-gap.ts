@@ -1,6 +1,7 @@
 import { extent } from 'simple-statistics';
 import type { Factors } from '../data/dataset.js';
 import type { Embedding } from './embedding.js';
+import { factorColumns, latentColumn, varyingFactors } from './factors.js';
 
 /** Of equal width, from the least to the greatest mean of a dimension (Locatello et al., 2019, appendix B). */
 export const BINS = 20;
@@ -11,22 +12,19 @@ export const BINS = 20;
  * Estimated from a histogram of the posterior means.
  * @returns from 0, where two dimensions know as much, to 1, where one knows all
  */
-export function mutualInformationGap({ count, size, means }: Embedding, factors: Factors): number {
-  const width = factors.names.length;
-  const binned = Array.from({ length: size }, (_, j) =>
-    bins(Float64Array.from({ length: count }, (_, i) => means[i * size + j])),
-  );
-  const gaps = factors.cardinalities.flatMap((cardinality, factor) => {
-    const values = Uint8Array.from({ length: count }, (_, i) => factors.values[i * width + factor]);
+export function mutualInformationGap(embedding: Embedding, factors: Factors): number {
+  const binned = Array.from({ length: embedding.size }, (_, j) => bins(latentColumn(embedding, j)));
+  const columns = factorColumns(factors);
+  const gaps = varyingFactors(factors).map((factor) => {
+    const { cardinality, values } = columns[factor];
     const entropy = entropyOf(values, cardinality);
-    if (entropy === 0) return [];
     const information = binned
       .map((places) => {
         const joint = places.map((place, i) => place * cardinality + values[i]);
         return entropyOf(places, BINS) + entropy - entropyOf(joint, BINS * cardinality);
       })
       .sort((a, b) => b - a);
-    return [(information[0] - (information[1] ?? 0)) / entropy];
+    return (information[0] - (information[1] ?? 0)) / entropy;
   });
   return gaps.reduce((sum, gap) => sum + gap, 0) / gaps.length;
 }

@@ -1,0 +1,76 @@
+import { type Condition, classOf, classOfText } from '@elbo/models';
+import type { FastifyRequest } from 'fastify';
+import { named } from '../codecs/numbers.js';
+import type { ServedModel } from '../inference/model.js';
+import { ProblemError } from '../problems.js';
+
+/** Class names that a message lists at most. */
+const NAMES_SHOWN = 10;
+
+const IN_QUERY = 'query parameter label';
+
+/**
+ * The classes of a request's items: what the query's `label` says for all of them, or the body's `labels` for each.
+ * @param count items in the request
+ * @returns class numbers, [count]; undefined for a model without condition
+ * @throws {ProblemError} INVALID_REQUEST, naming the field and what was expected there
+ */
+export function labelsOf(request: FastifyRequest, model: ServedModel, count: number): number[] | undefined {
+  const { label } = request.query as { label?: string };
+  const { labels } = (request.body ?? {}) as { labels?: readonly (number | string)[] };
+  if (label !== undefined && labels !== undefined) {
+    throw invalid(`${IN_QUERY} and body field labels are both given; expected one of them`);
+  }
+  if (label !== undefined) return Array(count).fill(classInQuery(label, model));
+  const { condition } = model.manifest;
+  if (labels === undefined) {
+    if (condition === undefined) return undefined;
+    const orElse = request.method === 'GET' ? '' : ' (or, in JSON, body field labels with one for each item)';
+    throw invalid(`${IN_QUERY}${orElse} is missing; model ${model.key} takes ${classesOf(condition)}`);
+  }
+  if (condition === undefined) throw unexpected('body field labels', model);
+  if (labels.length !== count) {
+    throw invalid(`body field labels has ${labels.length} labels; expected ${count}, one for each item`);
+  }
+  return labels.map((each, i) => classInBody(each, `labels[${i}]`, model));
+}
+
+/** @throws {ProblemError} INVALID_REQUEST where a query's `label` is no class of the model */
+export function classInQuery(text: string, model: ServedModel): number {
+  return checked(text, IN_QUERY, model, classOfText);
+}
+
+/** @throws {ProblemError} INVALID_REQUEST where the label in this field of a body is no class of the model */
+export function classInBody(label: number | string, field: string, model: ServedModel): number {
+  return checked(label, `body field ${field}`, model, classOf);
+}
+
+function checked<Label extends number | string>(
+  label: Label,
+  field: string,
+  model: ServedModel,
+  find: (condition: Condition, label: Label) => number | undefined,
+): number {
+  const { condition } = model.manifest;
+  if (condition === undefined) throw unexpected(field, model);
+  const found = find(condition, label);
+  if (found === undefined) {
+    throw invalid(`${field} is ${named(label)}; model ${model.key} takes ${classesOf(condition)}`);
+  }
+  return found;
+}
+
+function unexpected(field: string, { key }: ServedModel): ProblemError {
+  return invalid(`${field} is given; expected none, as model ${key} takes no label`);
+}
+
+function classesOf({ classes, names }: Condition): string {
+  const numbers = `a class number from 0 to ${classes - 1}`;
+  if (names === undefined) return numbers;
+  const shown = names.slice(0, NAMES_SHOWN).map((name) => JSON.stringify(name));
+  return `${numbers} or a class name (${shown.join(', ')}${names.length > NAMES_SHOWN ? ', …' : ''})`;
+}
+
+function invalid(detail: string): ProblemError {
+  return new ProblemError('INVALID_REQUEST', detail);
+}

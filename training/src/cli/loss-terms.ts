@@ -1,0 +1,25 @@
+import type { EpochRecord } from '../pictures/training-curves.js';
+import type { Configuration } from '../vae/configuration.js';
+
+// What progress says of the loss, which for an autoencoder is the reconstruction.
+
+/** Of the steps of one run. */
+export function describeTerms(
+  { family }: Pick<Configuration, 'family'>,
+  { reconstruction, kl }: Readonly<Record<string, number>>,
+): string {
+  if (family === 'autoencoder') return `reconstruction ${reconstruction.toFixed(2)}`;
+  return `−ELBO ${(reconstruction + kl).toFixed(2)} = ${reconstruction.toFixed(2)} + KL ${kl.toFixed(2)}`;
+}
+
+/** Of an epoch that is over. */
+export function describeEpoch(
+  { family, latent_size: size }: Pick<Configuration, 'family' | 'latent_size'>,
+  { epoch, train: { reconstruction, kl }, validation, activeUnits }: EpochRecord,
+): string {
+  const isAutoencoder = family === 'autoencoder';
+  const loss = isAutoencoder
+    ? `reconstruction train ${reconstruction.toFixed(2)}, validation ${validation?.loss.toFixed(2)}`
+    : `−ELBO train ${(reconstruction + kl).toFixed(2)}, validation ${validation?.loss.toFixed(2)} (KL ${validation?.kl.toFixed(2)})`;
+  return `epoch ${epoch}: ${loss}, ${activeUnits} of ${size} latent dimensions active`;
+}

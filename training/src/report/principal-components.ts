@@ -1,0 +1,55 @@
+import { EigenvalueDecomposition, Matrix } from 'ml-matrix';
+
+/** Points in the plane in which they spread most. */
+export interface Projection {
+  /** [n, 2], row-major. */
+  readonly points: Float64Array;
+  /** Share of the whole variance along each axis, 0 to 1. */
+  readonly shares: readonly [number, number];
+}
+
+/**
+ * The first two principal components (Pearson, 1901). Each axis points to where its largest weight is positive, so that
+ * the same data give the same picture.
+ * @param rows [n, size], row-major, with at least two columns
+ */
+export function principalComponents(rows: Float32Array, size: number): Projection {
+  const count = rows.length / size;
+  const mean = new Float64Array(size);
+  for (let i = 0; i < rows.length; i++) mean[i % size] += rows[i] / count;
+  const products = new Float64Array(size * size);
+  for (let at = 0; at < rows.length; at += size) {
+    for (let i = 0; i < size; i++) {
+      const deviation = rows[at + i] - mean[i];
+      for (let j = 0; j <= i; j++) products[i * size + j] += deviation * (rows[at + j] - mean[j]);
+    }
+  }
+  const covariance = Matrix.zeros(size, size);
+  for (let i = 0; i < size; i++) {
+    for (let j = 0; j <= i; j++) {
+      covariance.set(i, j, products[i * size + j] / count);
+      covariance.set(j, i, products[i * size + j] / count);
+    }
+  }
+  const { realEigenvalues: variances, eigenvectorMatrix: vectors } = new EigenvalueDecomposition(covariance, {
+    assumeSymmetric: true,
+  });
+  const order = variances.map((_, i) => i).sort((a, b) => variances[b] - variances[a]);
+  const axes = order.slice(0, 2).map((i) => towardsPositive(vectors.getColumn(i)));
+  const points = new Float64Array(2 * count);
+  for (let row = 0; row < count; row++) {
+    for (const [axis, weights] of axes.entries()) {
+      let sum = 0;
+      for (let j = 0; j < size; j++) sum += (rows[row * size + j] - mean[j]) * weights[j];
+      points[2 * row + axis] = sum;
+    }
+  }
+  const total = variances.reduce((sum, variance) => sum + variance, 0);
+  const share = (i: number) => (total > 0 ? Math.max(0, variances[order[i]]) / total : 0);
+  return { points, shares: [share(0), share(1)] };
+}
+
+function towardsPositive(vector: readonly number[]): number[] {
+  const largest = vector.reduce((best, value) => (Math.abs(value) > Math.abs(best) ? value : best), 0);
+  return largest < 0 ? vector.map((value) => -value) : [...vector];
+}

@@ -1,0 +1,94 @@
+import { drawLatents, itemSize, type LatentPrior, type LoadedModel, type Manifest } from '@elbo/models';
+import type { Engine, Program } from '../engines/engine.js';
+import { type InputFeeds, oneHotRows } from '../evaluation/batches.js';
+import { float32 } from '../onnx/tensor.js';
+
+/** Rows that are decoded at a time. */
+const ROWS_PER_RUN = 256;
+
+/** A version of the store as its users have it: the three exported graphs, and nothing of the training code. */
+export class ServedModel {
+  readonly manifest: Manifest;
+  readonly #prior: LatentPrior;
+  readonly #encoder: Program;
+  readonly #decoder: Program;
+  readonly #scorer: Program;
+
+  private constructor(
+    manifest: Manifest,
+    prior: LatentPrior,
+    [encoder, decoder, scorer]: readonly [Program, Program, Program],
+  ) {
+    this.manifest = manifest;
+    this.#prior = prior;
+    this.#encoder = encoder;
+    this.#decoder = decoder;
+    this.#scorer = scorer;
+  }
+
+  static async open(engine: Engine, { manifest, graphs, prior }: LoadedModel): Promise<ServedModel> {
+    return new ServedModel(manifest, prior, [
+      await engine.load(graphs.encoder),
+      await engine.load(graphs.decoder),
+      await engine.load(graphs.scorer),
+    ]);
+  }
+
+  /** Of a conditional model. */
+  get classes(): number | undefined {
+    return this.manifest.condition?.classes;
+  }
+
+  /** @returns both [n, Z] */
+  async encode(inputs: InputFeeds): Promise<{ means: Float32Array; logVariances: Float32Array }> {
+    const { mean, log_variance } = await this.#encoder.run(inputs);
+    return { means: mean.data as Float32Array, logVariances: log_variance.data as Float32Array };
+  }
+
+  /**
+   * The expected values of data: the one place where the decoder is fed.
+   * @param latents [n, Z], row-major
+   * @param labels of a conditional model, [n]: the class of each, or all classes in turn
+   * @returns n items, each of the size of the input
+   */
+  async decode(latents: Float32Array, labels?: ArrayLike<number>): Promise<Float32Array[]> {
+    const { latent, input } = this.manifest;
+    const size = itemSize(input);
+    const items: Float32Array[] = [];
+    for (let at = 0; at < latents.length; at += ROWS_PER_RUN * latent.size) {
+      const z = latents.slice(at, at + ROWS_PER_RUN * latent.size);
+      const [first, rows] = [at / latent.size, z.length / latent.size];
+      const { x_mean } = await this.#decoder.run({
+        z: float32(z, [rows, latent.size]),
+        ...this.labelFeed(
+          Array.from({ length: rows }, (_, i) =>
+            labels === undefined ? (first + i) % (this.classes ?? 1) : labels[first + i],
+          ),
+        ),
+      });
+      const values = x_mean.data as Float32Array;
+      for (let from = 0; from < values.length; from += size) items.push(values.subarray(from, from + size));
+    }
+    return items;
+  }
+
+  /** What the graphs of a conditional model take for these classes, [n]; nothing for other models. */
+  labelFeed(labels: readonly (number | undefined)[]): Omit<InputFeeds, 'x'> {
+    return this.classes === undefined ? {} : { label: oneHotRows(labels, this.classes) };
+  }
+
+  /** @returns the anomaly score of each, [n], and where their error lies, [n, …input] */
+  async score(inputs: InputFeeds): Promise<{ scores: Float32Array; errorMaps: Float32Array }> {
+    const { score, error_map } = await this.#scorer.run(inputs);
+    return { scores: score.data as Float32Array, errorMaps: error_map.data as Float32Array };
+  }
+
+  /** Draws from the prior, as `POST /sample` does for the same seed: [count, Z]. */
+  drawFromPrior(count: number, seed: number): Float32Array {
+    return drawLatents(this.#prior, count, seed);
+  }
+
+  async release(): Promise<void> {
+    await Promise.all([this.#encoder, this.#decoder, this.#scorer].map((program) => program.release()));
+  }
+}
