@@ -1,15 +1,18 @@
 import type { EpochRecord } from '../pictures/training-curves.js';
 import type { Configuration } from '../vae/configuration.js';
+import { TOTAL_CORRELATION } from '../vae/objective.js';
 
 // What progress says of the loss, which for an autoencoder is the reconstruction.
 
 /** Of the steps of one run. */
 export function describeTerms(
   { family }: Pick<Configuration, 'family'>,
-  { reconstruction, kl }: Readonly<Record<string, number>>,
+  metrics: Readonly<Record<string, number>>,
 ): string {
+  const { reconstruction, kl } = metrics;
   if (family === 'autoencoder') return `reconstruction ${reconstruction.toFixed(2)}`;
-  return `−ELBO ${(reconstruction + kl).toFixed(2)} = ${reconstruction.toFixed(2)} + KL ${kl.toFixed(2)}`;
+  const correlation = TOTAL_CORRELATION in metrics ? ` · TC ${metrics[TOTAL_CORRELATION].toFixed(2)}` : '';
+  return `−ELBO ${(reconstruction + kl).toFixed(2)} = ${reconstruction.toFixed(2)} + KL ${kl.toFixed(2)}${correlation}`;
 }
 
 /** Of an epoch that is over. */

@@ -1,12 +1,16 @@
-import { flatten, gemm, mul, relu, sigmoid, softplus, tanh } from '../onnx/ops.js';
+import { flatten, gemm, leakyRelu, mul, relu, sigmoid, softplus, tanh } from '../onnx/ops.js';
 import type { Tensor } from '../onnx/tensor.js';
 import { glorotUniform, type Initialiser, zeros } from './initialisers.js';
 import { type LayerMaker, plain } from './linear.js';
 import { joined, type Layer, parameter, type Weights } from './parameters.js';
 
+/** Of what is below 0, as discriminators mostly have it (Radford et al., 2016). */
+export const LEAKY_SLOPE = 0.2;
+
 /** Non-linearities by their name in a configuration. */
 export const ACTIVATIONS = {
   relu,
+  'leaky-relu': (x: Tensor): Tensor => leakyRelu(x, LEAKY_SLOPE),
   tanh,
   softplus,
   /** x · sigmoid(x) (Hendrycks & Gimpel, 2016). */

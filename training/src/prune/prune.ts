@@ -1,4 +1,4 @@
-import type { ActivationName } from '../nn/layers.js';
+import { type ActivationName, LEAKY_SLOPE } from '../nn/layers.js';
 import type { Parameter, WeightValues } from '../nn/parameters.js';
 import { type Configuration, ConfigurationError } from '../vae/configuration.js';
 import type { Model } from '../vae/model.js';
@@ -136,6 +136,7 @@ function fold(
 /** The activations of a number, as `ACTIVATIONS` has them for tensors. */
 const VALUES: Readonly<Record<ActivationName, (x: number) => number>> = {
   relu: (x) => Math.max(0, x),
+  'leaky-relu': (x) => (x < 0 ? LEAKY_SLOPE * x : x),
   tanh: Math.tanh,
   softplus: (x) => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x))),
   silu: (x) => x / (1 + Math.exp(-x)),

@@ -107,6 +107,13 @@ export const OptimiserSchema = Type.Object(
 );
 export type OptimiserConfiguration = Static<typeof OptimiserSchema>;
 
+/** What a discriminator learns by beside the model: Adam, with the rest of the model's optimiser. */
+const learningFields = (defaults: Readonly<Record<'learning_rate' | 'beta1' | 'beta2', number>>) => ({
+  learning_rate: Type.Number({ exclusiveMinimum: 0, maximum: 10, default: defaults.learning_rate }),
+  beta1: Type.Number({ minimum: 0, exclusiveMaximum: 1, default: defaults.beta1 }),
+  beta2: Type.Number({ minimum: 0, exclusiveMaximum: 1, default: defaults.beta2 }),
+});
+
 /** What a step minimises; each field alone is a published objective, and those that suit each other can be combined. */
 export const ObjectiveSchema = Type.Object(
   {
@@ -141,6 +148,23 @@ export const ObjectiveSchema = Type.Object(
       default: 0,
       description: "Weight of the aggregate posterior's total correlation, beside its part of the KL term (beta-TCVAE)",
     }),
+    total_correlation_by: Type.Enum(['minibatch', 'discriminator'], {
+      default: 'minibatch',
+      description:
+        'What the total correlation is estimated by: the other posteriors of the minibatch (beta-TCVAE) or a network that is trained beside the model (FactorVAE)',
+    }),
+    discriminator: Type.Object(
+      {
+        hidden: Type.Array(Width, {
+          minItems: 1,
+          maxItems: 32,
+          default: [1000, 1000, 1000, 1000, 1000, 1000],
+          description: 'Units of its layers',
+        }),
+        ...learningFields({ learning_rate: 1e-4, beta1: 0.5, beta2: 0.9 }),
+      },
+      { ...closed, default: {}, description: 'The network that tells samples of q(z) from those of its marginals' },
+    ),
     covariance: Type.Enum(['none', 'means', 'samples'], {
       default: 'none',
       description: 'Whether the covariance of the posterior means (DIP-VAE I) or of z (II) is drawn to the identity',
@@ -389,6 +413,7 @@ function consistent(configuration: Configuration): Configuration {
       `dropout.kind is ${dropout.kind}; expected none with ${samples} importance samples, since the noise of weights is drawn once for each example`,
     ],
     ...dropoutRules(configuration),
+    ...totalCorrelationRules(configuration),
     ...familyRules(configuration, PLAIN_OBJECTIVE),
     [
       objective.maximum_mean_discrepancy + objective.total_correlation === 0 || configuration.batch_size > 1,
@@ -428,6 +453,21 @@ export function scheduleRules({
     [
       schedule.kind === 'step' ? schedule.milestones.length > 0 : schedule.milestones.length === 0,
       `learning_rate_schedule.milestones has ${schedule.milestones.length} entries; expected ${schedule.kind === 'step' ? 'at least one' : 'none'} for ${schedule.kind}`,
+    ],
+  ];
+}
+
+/** What a discriminator of the total correlation needs of the rest of a configuration. */
+function totalCorrelationRules({ objective, batch_size: batch, latent_size: latents }: Configuration): Rules {
+  const byDiscriminator = objective.total_correlation_by === 'discriminator';
+  return [
+    [
+      !byDiscriminator || objective.total_correlation > 0,
+      'objective.total_correlation is 0; expected more for a total correlation by discriminator',
+    ],
+    [
+      !byDiscriminator || batch > latents,
+      `batch_size is ${batch}; expected more than latent_size, which is ${latents}, for a total correlation by discriminator: each latent dimension is taken of another example`,
     ],
   ];
 }

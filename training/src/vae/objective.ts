@@ -1,8 +1,10 @@
 import type { Parameter, Weights } from '../nn/parameters.js';
 import { abs, add, mul, neg, reduceMean, reshape, sub, zerosLike } from '../onnx/ops.js';
 import type { Tensor } from '../onnx/tensor.js';
+import { discriminatorOptimiser } from './adversary.js';
 import { autoencoderObjective } from './autoencoder.js';
 import type { Configuration, ObjectiveConfiguration, OptimiserConfiguration } from './configuration.js';
+import { type DensityRatio, densityRatio } from './density-ratio.js';
 import { importanceBound } from './importance.js';
 import { type InferenceOptions, type Model, repeatRows } from './model.js';
 import type { Posterior } from './posterior.js';
@@ -93,8 +95,9 @@ export function vaeObjective(model: Model, configuration: Configuration, trainEx
   const { family, objective, dropout } = configuration;
   if (family === 'autoencoder') return autoencoderObjective(model, configuration, trainExamples);
   const isSampled = objective.importance_samples > 1;
+  const ratio = densityRatioOf(model, objective);
   const ofExamples: Objective = {
-    parameters: model.parameters,
+    parameters: [...model.parameters, ...(ratio?.parameters ?? [])],
     ...(model.classes !== undefined && { classes: model.classes }),
     losses: [
       {
@@ -102,6 +105,15 @@ export function vaeObjective(model: Model, configuration: Configuration, trainEx
         parameters: model.parameters.filter(({ trainable }) => trainable),
         optimiser: configuration.optimiser,
       },
+      ...(ratio === undefined
+        ? []
+        : [
+            {
+              name: DISCRIMINATOR,
+              parameters: ratio.parameters,
+              optimiser: discriminatorOptimiser(configuration.optimiser, objective.discriminator),
+            },
+          ]),
     ],
     noise: {
       z: isSampled ? [objective.importance_samples, model.latentSize] : [model.latentSize],
@@ -111,13 +123,23 @@ export function vaeObjective(model: Model, configuration: Configuration, trainEx
       kl_weight: (step, totalSteps) => klWeight(configuration, step, totalSteps),
       ...(objective.capacity > 0 && { capacity: (step, totalSteps) => capacity(configuration, step, totalSteps) }),
     },
-    terms: ['loss', 'reconstruction', 'kl'],
+    terms: ['loss', 'reconstruction', 'kl', ...(ratio === undefined ? [] : [TOTAL_CORRELATION])],
     build: (inputs, weights) =>
       isSampled
         ? importanceWeighted(model, configuration, inputs, weights)
-        : regularised(model, configuration, inputs, weights),
+        : regularised(model, configuration, inputs, weights, ratio),
   };
   return withWeightDivergence(ofExamples, model, 'elbo', { dropout, examples: trainExamples });
+}
+
+/** Of the loss of a discriminator, and of the term that says what it makes of the total correlation. */
+export const DISCRIMINATOR = 'discriminator';
+export const TOTAL_CORRELATION = 'total_correlation';
+
+/** What estimates the total correlation beside the model, where the configuration asks for one. */
+function densityRatioOf(model: Model, objective: ObjectiveConfiguration): DensityRatio | undefined {
+  if (objective.total_correlation_by === 'minibatch') return undefined;
+  return densityRatio(model.latentSize, objective.discriminator.hidden);
 }
 
 /** Reconstruction, the KL term, and penalties of the aggregate posterior. */
@@ -126,6 +148,7 @@ function regularised(
   { objective }: Configuration,
   { x, labels: label, noise, scheduled }: StepInputs,
   weights: Weights,
+  ratio: DensityRatio | undefined,
 ): Built {
   const { posterior, z, ...terms } = elboTerms(model, x, weights, { noise: noise.z, label });
   const reconstruction = reduceMean(terms.reconstruction);
@@ -134,10 +157,11 @@ function regularised(
 
   const weighted = (weight: number, penalty: () => Tensor) => (weight === 0 ? [] : [mul(penalty(), weight)]);
   const { covariance } = objective;
+  const byDiscriminator = ratio?.totalCorrelation(z, weights);
   const loss = [
     reconstruction,
     mul(klCost(objective, divergence, kl, scheduled), scheduled.kl_weight),
-    ...weighted(objective.total_correlation, () => totalCorrelation(posterior, z)),
+    ...weighted(objective.total_correlation, () => byDiscriminator ?? totalCorrelation(posterior, z)),
     ...weighted(objective.maximum_mean_discrepancy, () => maximumMeanDiscrepancy(z, noise.prior)),
     ...(covariance === 'none'
       ? []
@@ -149,7 +173,10 @@ function regularised(
           }),
         ]),
   ].reduce((sum, term) => add(sum, term));
-  return { terms: { loss, reconstruction, kl }, losses: { elbo: loss } };
+  return {
+    terms: { loss, reconstruction, kl, ...(byDiscriminator && { [TOTAL_CORRELATION]: byDiscriminator }) },
+    losses: { elbo: loss, ...(ratio && { [DISCRIMINATOR]: ratio.loss(z, weights) }) },
+  };
 }
 
 /** What is weighted by beta: the KL term, what it has beyond the free bits, or its distance to the capacity. */
