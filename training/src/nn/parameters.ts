@@ -77,12 +77,6 @@ export function parameter(
   return { name, shape, trainable, initialise: (random) => initialiser(random, size) };
 }
 
-/** The same weights without noise, for rows that are not those of the minibatch. */
-export const withoutNoise =
-  (weights: Weights): Weights =>
-  (parameter) =>
-    weights(parameter);
-
 /** Trained values as constants of a graph, each made when it is first used. */
 export function constantWeights(graph: Graph, values: WeightValues): Weights {
   const constants = new Map<string, Tensor>();

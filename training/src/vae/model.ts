@@ -1,7 +1,7 @@
 import type { ConvolutionForm } from '../engines/engine.js';
 import { dense } from '../nn/layers.js';
 import { type LayerMaker, plain } from '../nn/linear.js';
-import { joined, type Part, type Weights, withoutNoise } from '../nn/parameters.js';
+import { joined, type Part, type Weights } from '../nn/parameters.js';
 import { dropoutLayers } from '../nn/variational-dropout.js';
 import type { Graph } from '../onnx/graph.js';
 import { clip, concat, expand, expandLike, flatten, reshape, scalar, split, unsqueeze } from '../onnx/ops.js';
@@ -125,10 +125,7 @@ export function buildModel(
     shape: likelihood.presentedShape,
     arePixels: inputShape.length > 1,
     moments: data.moments,
-    encode(presented, weights) {
-      const still = withoutNoise(weights);
-      return topPosterior(encoder.apply(presented, still).output, still);
-    },
+    encode: (presented, weights) => topPosterior(encoder.apply(presented, weights).output, weights),
   });
 
   const parts = joined([
