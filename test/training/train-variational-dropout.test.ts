@@ -103,6 +103,23 @@ describe('training with variational dropout', () => {
     expect(left).toBe(all);
   });
 
+  test('the posteriors of pseudo-inputs, which are no minibatch, are those of the network without noise', async () => {
+    const { dropout } = tinyConfiguration();
+    const result = await train({
+      engine,
+      configuration: tinyConfiguration({
+        epochs: 2,
+        prior: 'vamp',
+        prior_components: 5,
+        dropout: { ...dropout, kind: 'group', log_variance: -4 },
+      }),
+      dataset,
+      store: temporaryDirectory(),
+    });
+    expect(result?.manifest.prior).toMatchObject({ kind: 'vamp', components: 5 });
+    expect(result?.parity).toBeLessThan(1e-5);
+  });
+
   test('other data than the model was trained on are refused', async () => {
     const store = temporaryDirectory();
     const { result } = await trained('sparse', store);
