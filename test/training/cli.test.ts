@@ -165,7 +165,7 @@ describe('elbo', () => {
     [[], /Usage: elbo/],
     [['bogus'], /unknown command 'bogus'/],
     [['train'], /required option '--preset <name>' not specified/],
-    [['train', '--preset', 'nope'], /preset "nope" is not known; there are: images-conv, .*mnist-conv, .*mnist-mlp/],
+    [['train', '--preset', 'nope'], /preset "nope" is not known; there are: .*images-conv, .*mnist-conv, .*mnist-mlp/],
     [
       ['train', '--preset', 'shapes-mlp', '--epochs', '0'],
       /'--epochs <n>' argument '0' is invalid. expected a whole number from 1/,
