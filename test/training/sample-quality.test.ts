@@ -98,6 +98,9 @@ const options = (decoder: Program, changes: Partial<SampleQualityOptions> = {}):
   likelihood: 'bernoulli',
   classifier: { record, program: stripes },
   dataset,
+  examples: dataset.test,
+  split: 'test',
+  training: dataset.train,
   metrics: SAMPLE_METRICS,
   seed: 4,
   ...changes,
@@ -153,13 +156,13 @@ describe('the quality of samples', () => {
         (await bytesOf(part)).map((byte) => (byte > 0 ? 255 : 0)),
         part.shape,
       );
-    const black = { ...dataset, test: await binary(dataset.test) };
+    const black = await binary(dataset.test);
     const distance = async (changes: Partial<SampleQualityOptions>) => {
       const measured = await sampleQuality(options(decoderOf(grey), { metrics: ['frechet'], ...changes }));
       return measured.test_classifier_frechet_distance;
     };
-    const drawn = await distance({ dataset: black });
-    const means = await distance({ dataset: black, likelihood: 'gaussian' });
+    const drawn = await distance({ examples: black });
+    const means = await distance({ examples: black, likelihood: 'gaussian' });
     expect(drawn?.protocol).toContain('200 images drawn pixel by pixel');
     expect(means?.protocol).toContain('200 expected images');
     expect((await distance({}))?.protocol).toContain('200 expected images');
@@ -169,14 +172,11 @@ describe('the quality of samples', () => {
 
   test('expected images are clipped to what test images can be', async () => {
     const pixels = Array.from(await bytesOf(dataset.test), (byte) => (byte > 0 ? 7 : -3));
-    const extreme = {
-      ...dataset,
-      test: inMemory(
-        (await bytesOf(dataset.test)).map((byte) => (byte > 0 ? 255 : 0)),
-        [1, 6, 6],
-      ),
-    };
-    const measured = await sampleQuality(options(decoderOf(pixels), { dataset: extreme, likelihood: 'gaussian' }));
+    const examples = inMemory(
+      (await bytesOf(dataset.test)).map((byte) => (byte > 0 ? 255 : 0)),
+      [1, 6, 6],
+    );
+    const measured = await sampleQuality(options(decoderOf(pixels), { examples, likelihood: 'gaussian' }));
     expect(measured.test_classifier_frechet_distance?.value).toBeLessThan(1e-6);
   });
 
@@ -194,8 +194,8 @@ describe('the quality of samples', () => {
       /features are \[200, 12\]; expected \[200, 9\]/,
     ],
     [{ classifier: { record, program: program(() => ({})) } }, /there is no output features; expected \[200, 12\]/],
-    [{ dataset: labelled(barsDataset(600, 19)) }, /19 test images; expected at least 20/],
-    [{ dataset: labelled(barsDataset(19, 200)) }, /19 training images; expected at least 20/],
+    [{ examples: barsDataset(1, 19).test, split: 'validation' }, /19 validation images; expected at least 20/],
+    [{ training: labelled(barsDataset(19, 1)).train }, /19 training images; expected at least 20/],
     [{ sampleCount: 19 }, /sampleCount is 19; expected a whole number from 20 to 50000/],
     [{ sampleCount: 50_001 }, /sampleCount is 50001/],
     [
@@ -255,6 +255,15 @@ describe('elbo evaluate of samples', () => {
     expect(value).toBeGreaterThan(2 * Number(/in place of samples: (\S+)$/.exec(protocol)?.[1]));
     expect((await readManifest(model)).metrics).toMatchObject(measured);
     expect(stdout).toMatch(/^test_classifier_precision [\d.]+ % \(2000 examples; 500 expected/m);
+  });
+
+  test('on the validation part, no test image is looked at', async () => {
+    const part = ['--split', 'validation', '--limit', '400', '--metrics', 'frechet', '--classifier', classifier];
+    const { code, stdout, stderr } = await elbo('evaluate', model, ...part, '--threads', '1');
+    expect(code, stderr).toBe(0);
+    expect(stdout).toMatch(
+      /^validation_classifier_frechet_distance \S+ {2}\(40 examples; 40 expected .* against 40 validation images; .* 40 training images/,
+    );
   });
 
   test.each([

@@ -78,7 +78,7 @@ export function evaluateCommand(): Command {
     .addOption(
       new Option(
         '--sample-count <n>',
-        `samples to compare; default: as many as test images, at most ${DEFAULT_SAMPLE_COUNT}`,
+        `samples to compare; default: as many as held-out images, at most ${DEFAULT_SAMPLE_COUNT}`,
       ).argParser(integer(FEWEST_IMAGES, LARGEST_SAMPLE_COUNT)),
     )
     .addOption(limitOption())
@@ -147,6 +147,9 @@ async function run(directory: string, flags: EvaluateFlags): Promise<void> {
       : await evaluateSamples(trained, flags.classifier, {
           engine,
           dataset,
+          examples,
+          split: flags.split,
+          training: flags.split === 'validation' && parts ? parts.train : dataset.train,
           metrics: SAMPLE_METRICS.filter((metric) => flags.metrics.includes(metric)),
           sampleCount: flags.sampleCount,
           seed: noiseSeed,

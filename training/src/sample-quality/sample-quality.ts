@@ -13,11 +13,11 @@ import { FEWEST_IMAGES, kernelDistance } from './kernel-distance.js';
 import { Manifolds, NEIGHBOURS } from './manifolds.js';
 import { areBinary, type ImageSampler, sampledImages } from './sampled-images.js';
 
-/** The metrics of `elbo evaluate` that compare samples with test images, by the names it takes. */
+/** The metrics of `elbo evaluate` that compare samples with held-out images, by the names it takes. */
 export const SAMPLE_METRICS = ['frechet', 'kernel-distance', 'precision', 'recall'] as const;
 export type SampleMetricName = (typeof SAMPLE_METRICS)[number];
 
-/** Samples where none are asked for, if there are as many test images. */
+/** Samples where none are asked for, if there are as many held-out images. */
 export const DEFAULT_SAMPLE_COUNT = 10_000;
 /** Images of a set at the most: all of their features are held, and neighbours take time by the square. */
 export const LARGEST_SAMPLE_COUNT = 50_000;
@@ -28,17 +28,21 @@ export interface SampleQualityOptions {
   readonly sampler: ImageSampler;
   readonly likelihood: LikelihoodName;
   readonly classifier: FeatureNetwork;
-  /** Its test part is what samples are compared with, its training part what shows how near a perfect model comes. */
-  readonly dataset: Dataset;
+  readonly dataset: Pick<Dataset, 'name' | 'input'>;
+  /** What samples are compared with, and the name of their part of the data set. */
+  readonly examples: Examples;
+  readonly split: string;
+  /** What is compared in place of samples, to show how near a perfect model comes. */
+  readonly training: Examples;
   readonly metrics: readonly SampleMetricName[];
-  /** FEWEST_IMAGES … LARGEST_SAMPLE_COUNT; unless given, as many as test images, at most DEFAULT_SAMPLE_COUNT. */
+  /** FEWEST_IMAGES … LARGEST_SAMPLE_COUNT; unless given, as many as held-out images, at most DEFAULT_SAMPLE_COUNT. */
   readonly sampleCount?: number | undefined;
   /** Of the samples, of which images are taken where not all are, and of the blocks of the kernel distance. */
   readonly seed: number;
   readonly onProgress?: (images: string) => OnProgress;
 }
 
-/** A number that compares a set of images with the test images. */
+/** A number that compares a set of images with the held-out ones. */
 interface Comparison {
   readonly value: number;
   /** How it was made, and how sure it is. */
@@ -54,11 +58,11 @@ const RECORDED: Readonly<Record<SampleMetricName, { readonly name: string; reado
 };
 
 /**
- * How near samples of a model come to the test images in the features of a classifier that Elbo trained. These are not
+ * How near samples of a model come to held-out images in the features of a classifier that Elbo trained. These are not
  * FID, KID and the like, whose features are Inception's: they are comparable under the same classifier only.
  *
- * What is compared is the expected image of each draw from the prior. A grey test image is itself the mean of the pixels
- * that a Bernoulli model is trained on, so that means are its like; where every test pixel is black or white, the pixels
+ * What is compared is the expected image of each draw from the prior. A grey image is itself the mean of the pixels
+ * that a Bernoulli model is trained on, so that means are its like; where every held-out pixel is black or white, the pixels
  * of a Bernoulli model are drawn. The same numbers for training images in place of the samples stand in the protocol: what
  * a perfect model would come to, but that the classifier knows those images.
  * @returns in the form that manifests record
@@ -66,29 +70,30 @@ const RECORDED: Readonly<Record<SampleMetricName, { readonly name: string; reado
  *   data are no images or too few
  */
 export async function sampleQuality(options: SampleQualityOptions): Promise<Record<string, Metric>> {
-  const { engine, sampler, classifier, dataset, metrics, seed, onProgress } = options;
-  checkSuits(classifier, dataset);
-  const test = some(dataset.test, LARGEST_SAMPLE_COUNT, seed, 'test');
-  const { sampleCount = Math.min(test.count, DEFAULT_SAMPLE_COUNT) } = options;
+  const { engine, sampler, classifier, split, metrics, seed, onProgress } = options;
+  checkSuits(classifier, options);
+  const real = some(options.examples, LARGEST_SAMPLE_COUNT, seed, split);
+  const { sampleCount = Math.min(real.count, DEFAULT_SAMPLE_COUNT) } = options;
   if (!(Number.isInteger(sampleCount) && sampleCount >= FEWEST_IMAGES && sampleCount <= LARGEST_SAMPLE_COUNT)) {
     throw new ConfigurationError(
       `sampleCount is ${sampleCount}; expected a whole number from ${FEWEST_IMAGES} to ${LARGEST_SAMPLE_COUNT}`,
     );
   }
-  const training = some(dataset.train, sampleCount, seed, 'training');
-  const drawsPixels = options.likelihood === 'bernoulli' && (await areBinary(test));
+  const training = some(options.training, sampleCount, seed, 'training');
+  const drawsPixels = options.likelihood === 'bernoulli' && (await areBinary(real));
 
   const features = (name: string, images: AsyncIterable<TensorData>, count: number) =>
     featuresOf(classifier, images, count, onProgress?.(name));
-  const reference = await features('test images', inputsOf(test), test.count);
-  const ofSamples = await features('samples', sampledImages(sampler, sampleCount, { seed, drawsPixels }), sampleCount);
+  const reference = await features(`${split} images`, inputsOf(real), real.count);
+  const sampled = sampledImages(sampler, sampleCount, { seed, drawsPixels });
+  const ofSamples = await features('samples', sampled, sampleCount);
   const ofTraining = await features('training images', inputsOf(training), training.count);
 
   const compared = await comparisons(engine, reference, [ofSamples, ofTraining], metrics, seed);
   const { name, version, files, training: trained } = classifier.record;
   const protocol =
     `${sampleCount} ${drawsPixels ? 'images drawn pixel by pixel' : 'expected images'} of draws from the prior, seed ${seed}, ` +
-    `against ${test.count} test images; ${reference.size} features of classifier ${name}/${version}, trained on ` +
+    `against ${real.count} ${split} images; ${reference.size} features of classifier ${name}/${version}, trained on ` +
     `${trained.dataset.name}, SHA-256 ${files['classifier.onnx'].sha256}`;
   return Object.fromEntries(
     [...compared].map(([metric, [samples, floor]]) => {
@@ -96,8 +101,8 @@ export async function sampleQuality(options: SampleQualityOptions): Promise<Reco
       const instead = `${training.count} training images in place of samples: ${described(floor, unit)}`;
       const { value, note } = samples;
       return [
-        `test_${name}`,
-        { value, unit, split: 'test', examples: test.count, protocol: `${protocol}; ${note}; ${instead}` },
+        `${split}_${name}`,
+        { value, unit, split, examples: real.count, protocol: `${protocol}; ${note}; ${instead}` },
       ];
     }),
   );
@@ -155,7 +160,10 @@ async function comparisons(
 }
 
 /** @throws {ConfigurationError} where the classifier is of other data, {DataError} where these are no images */
-function checkSuits({ record }: FeatureNetwork, { name, input, train }: Dataset): void {
+function checkSuits(
+  { record }: FeatureNetwork,
+  { dataset: { name, input }, training }: Pick<SampleQualityOptions, 'dataset' | 'training'>,
+): void {
   const classifier = `classifier ${record.name}/${record.version}`;
   if (input.kind !== 'image') {
     throw new DataError(
@@ -167,8 +175,8 @@ function checkSuits({ record }: FeatureNetwork, { name, input, train }: Dataset)
       `${classifier} takes ${record.input.kind === 'image' ? 'images' : 'rows'} of ${record.input.shape.join('x')}; expected one of ${input.shape.join('x')}, as ${name} has`,
     );
   }
-  if (train.labels === undefined) return;
-  const classes = classCount(train);
+  if (training.labels === undefined) return;
+  const classes = classCount(training);
   if (record.classes === classes) return;
   throw new ConfigurationError(
     `${classifier} tells ${record.classes} classes apart; expected ${classes}, as the training part of ${name} has`,
