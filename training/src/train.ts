@@ -43,7 +43,7 @@ export interface TrainResult {
   readonly manifest: Manifest;
   /**
    * Epoch, from 1, whose weights were exported: the one with the lowest validation −ELBO, of an autoencoder the lowest
-   * reconstruction. With variational dropout the KL
+   * reconstruction, and the last of a vae-gan, whose −ELBO of pixels does not say how good samples are. With variational dropout the KL
    * of the weights counts too, an example's share of it, and no epoch of its warm-up is chosen: an epoch that has pruned
    * little would often be better on the validation part.
    */
@@ -162,7 +162,9 @@ async function trainModel(
       activeUnits: measured.latent.activeUnits,
       ...(summary && { weights: summary }),
     };
-    return { record, loss: measured.negativeElbo + penalty, weights };
+    // A generator has no loss that falls as its samples become better: the last epoch with a finite one is kept.
+    const isLater = configuration.family === 'vae-gan' && Number.isFinite(measured.negativeElbo);
+    return { record, loss: isLater ? -trainer.epoch : measured.negativeElbo + penalty, weights };
   };
   try {
     return await trainEpochs(trainer, checkpoints, objective.terms, measure, options);

@@ -1,6 +1,7 @@
 import type { EpochRecord } from '../pictures/training-curves.js';
 import type { Configuration } from '../vae/configuration.js';
 import { TOTAL_CORRELATION } from '../vae/objective.js';
+import { DISCRIMINATION, FEATURE_MISFIT } from '../vae/vae-gan.js';
 
 // What progress says of the loss, which for an autoencoder is the reconstruction.
 
@@ -11,8 +12,12 @@ export function describeTerms(
 ): string {
   const { reconstruction, kl } = metrics;
   if (family === 'autoencoder') return `reconstruction ${reconstruction.toFixed(2)}`;
+  const adversary =
+    family === 'vae-gan'
+      ? ` · features ${metrics[FEATURE_MISFIT].toFixed(2)} · discriminator ${metrics[DISCRIMINATION].toFixed(2)}`
+      : '';
   const correlation = TOTAL_CORRELATION in metrics ? ` · TC ${metrics[TOTAL_CORRELATION].toFixed(2)}` : '';
-  return `−ELBO ${(reconstruction + kl).toFixed(2)} = ${reconstruction.toFixed(2)} + KL ${kl.toFixed(2)}${correlation}`;
+  return `−ELBO ${(reconstruction + kl).toFixed(2)} = ${reconstruction.toFixed(2)} + KL ${kl.toFixed(2)}${correlation}${adversary}`;
 }
 
 /** Of an epoch that is over. */

@@ -194,8 +194,42 @@ export type ObjectiveConfiguration = Static<typeof ObjectiveSchema>;
 /** The ELBO. */
 const PLAIN_OBJECTIVE = Default(ObjectiveSchema, {}) as ObjectiveConfiguration;
 
+/** The network of a vae-gan that judges images. */
+const DiscriminatorSchema = Type.Object(
+  {
+    convolutions: Type.Array(ConvolutionSchema, {
+      maxItems: 16,
+      default: [
+        { channels: 32, kernel: 4, stride: 2, padding: 1 },
+        { channels: 64, kernel: 4, stride: 2, padding: 1 },
+      ],
+    }),
+    hidden: Type.Array(Width, { maxItems: 32, default: [256] }),
+    feature_layer: Type.Integer({
+      minimum: 0,
+      maximum: 64,
+      default: 1,
+      description:
+        'Number of the layer, from 0, convolutions first, whose signals of an image and its reconstruction are compared',
+    }),
+    feature_weight: Type.Number({
+      minimum: 0,
+      maximum: 1e6,
+      default: 0.1,
+      description: "Of that comparison in the decoder's loss, beside the discriminator's judgement",
+    }),
+    ...learningFields({ learning_rate: 2e-4, beta1: 0.5, beta2: 0.999 }),
+  },
+  {
+    ...closed,
+    default: {},
+    description: 'Of family vae-gan: the network that tells images from what the decoder makes',
+  },
+);
+export type DiscriminatorConfiguration = Static<typeof DiscriminatorSchema>;
+
 /** Kinds of models, all of which encode, decode and score. */
-export const FAMILIES = ['vae', 'autoencoder'] as const;
+export const FAMILIES = ['vae', 'autoencoder', 'vae-gan'] as const;
 export type Family = (typeof FAMILIES)[number];
 
 /** The parts of a model that variational dropout can be in. */
@@ -247,7 +281,8 @@ export const ConfigurationSchema = Type.Object(
     description: Type.String(),
     dataset: Type.String(),
     family: Type.Enum([...FAMILIES], {
-      description: 'vae; autoencoder: z is the mean of the encoder, without noise or a KL term',
+      description:
+        'vae; autoencoder: z is the mean of the encoder, without noise or a KL term; vae-gan: a discriminator judges what the decoder makes, and says how like an image and its reconstruction are',
     }),
     conditional: Type.Boolean({
       default: false,
@@ -299,6 +334,7 @@ export const ConfigurationSchema = Type.Object(
       maximum: 1,
       description: 'The weight of the KL term rises from 0 to 1 over this part of the run',
     }),
+    discriminator: DiscriminatorSchema,
     optimiser: OptimiserSchema,
     learning_rate_schedule: Type.Object(
       {

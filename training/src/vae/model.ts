@@ -42,6 +42,8 @@ export interface Model extends Part {
   /** Of a conditional model. */
   readonly classes: number | undefined;
   readonly likelihood: Likelihood;
+  /** The form that convolutions take in training. */
+  readonly convolutions: ConvolutionForm;
   /**
    * Whether z is the encoder's mean, as in an autoencoder: nothing is drawn, the ELBO means nothing, and the posterior's
    * log variance is a constant, the least that a configuration lets it be.
@@ -148,6 +150,7 @@ export function buildModel(
     latentSize,
     classes,
     likelihood,
+    convolutions,
     isDeterministic,
     prior: mixture === undefined ? standardNormal : priorOfFirst(topSize, latentSize, mixture),
     mixture,

@@ -39,6 +39,8 @@ export interface EncoderOptions {
   readonly make?: LayerMaker;
   /** Of examples whose class joins what the dense layers see (Sohn et al., 2015); 0: none. */
   readonly classes?: number;
+  /** Of the parameters, and of the configuration's field: another network may have the encoder's layers. */
+  readonly name?: string;
 }
 
 /**
@@ -51,21 +53,21 @@ export function encoderNetwork(
   { encoder: { convolutions, hidden }, activation }: Pick<Configuration, 'encoder' | 'activation'>,
   inputShape: readonly number[],
   preferred: ConvolutionForm,
-  { make = plain, classes = 0 }: EncoderOptions = {},
+  { make = plain, classes = 0, name = 'encoder' }: EncoderOptions = {},
 ): Encoder {
   const activate = ACTIVATIONS[activation];
   const layers: MapLayer[] = [];
   if (convolutions.length > 0) {
-    let maps = imageShape('encoder', inputShape);
+    let maps = imageShape(name, inputShape);
     for (const [i, geometry] of convolutions.entries()) {
-      checkFit(`encoder.convolutions.${i}`, maps, geometry);
-      const layer = convolution(`encoder.${i}`, maps, geometry.channels, geometry, { make });
+      checkFit(`${name}.convolutions.${i}`, maps, geometry);
+      const layer = convolution(`${name}.${i}`, maps, geometry.channels, geometry, { make });
       layers.push(layer);
       maps = layer.output;
     }
   }
   const features = sizeOf(layers.at(-1)?.output ?? inputShape) + classes;
-  const body = mlp('encoder', features, hidden, activation, { firstNumber: layers.length, make });
+  const body = mlp(name, features, hidden, activation, { firstNumber: layers.length, make });
   return {
     outputs: hidden.at(-1) ?? features,
     hidden,

@@ -11,6 +11,7 @@ import type { Posterior } from './posterior.js';
 import { klTerm } from './priors.js';
 import { covariancePenalty, freeBits, maximumMeanDiscrepancy, totalCorrelation } from './regularisers.js';
 import { capacity, klWeight } from './schedules.js';
+import { vaeGanObjective } from './vae-gan.js';
 import { withWeightDivergence } from './weight-divergence.js';
 
 /** What a training step computes from. */
@@ -94,6 +95,7 @@ export function elboTerms(
 export function vaeObjective(model: Model, configuration: Configuration, trainExamples?: number): Objective {
   const { family, objective, dropout } = configuration;
   if (family === 'autoencoder') return autoencoderObjective(model, configuration, trainExamples);
+  if (family === 'vae-gan') return vaeGanObjective(model, configuration);
   const isSampled = objective.importance_samples > 1;
   const ratio = densityRatioOf(model, objective);
   const ofExamples: Objective = {
