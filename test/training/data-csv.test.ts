@@ -112,6 +112,12 @@ describe('columns of text', () => {
     }
   });
 
+  test('may be many, as long as they come again', async () => {
+    const rows = Array.from({ length: 62 }, (_, i) => `${i},x${i % 31}`);
+    const { columns } = await read(['a,b', ...rows].join('\n'), temporaryDirectory());
+    expect(columns?.[1]).toMatchObject({ kind: 'categorical', categories: { length: 31 } });
+  });
+
   const known = (columns: readonly Column[]) => {
     const path = join(temporaryDirectory(), 'table.csv');
     writeFileSync(path, content);
@@ -182,6 +188,11 @@ describe('a CSV file that is none gives a DataError', () => {
       'a text of its own for each row',
       `a,b\n${Array.from({ length: 1002 }, (_, i) => `${i},x${i}`).join('\n')}`,
       /line 1002, column "b": there are more than 1000 categories; expected fewer: leave the column out; 1 more/,
+    ],
+    [
+      'names',
+      `a,b\n${Array.from({ length: 60 }, (_, i) => `${i},x${i % 31}`).join('\n')}`,
+      /column "b" has 31 texts in 60 rows; expected categories that come again: leave the column out$/,
     ],
     ['a hexadecimal number', 'a\n1\n0x10\n', /line 3, column "a": found "0x10"/],
     ['a decimal comma', 'a;b\n1;2\n1,5;2\n', /line 3, column "a": found "1,5"/],

@@ -31,8 +31,11 @@ const BLOCK_VALUES = 1 << 20;
 
 const NUMBER = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$/;
 
-/** Categories of one column: a text of its own for each row is no category, and each costs an output of the decoder. */
+/** Categories of one column; each costs an output of the decoder. */
 export const MAX_CATEGORIES = 1000;
+
+/** Of more texts than this, at least half must come again: names and lines of prose are no categories. */
+const MAX_RARE_CATEGORIES = 20;
 
 /**
  * Reads the rows of a CSV file: a header row of column names, then values, separated by commas, semicolons or tabs, which
@@ -41,7 +44,7 @@ export const MAX_CATEGORIES = 1000;
  * @param known columns of a trained model: the file must have the same, and its texts get their codes
  * @throws {DataError} where the file cannot be read, its delimiter is not clear, names are missing or double, a row has
  *   another number of values than the header, or a value is not what its column holds (with its line and column, and how
- *   many more), or there are too many categories
+ *   many more), or there are too many categories, or next to none that comes again
  */
 export function readCsv(
   path: string,
@@ -131,6 +134,7 @@ async function convert(
   }
   if (columns === undefined) throw new DataError(`${path}: there is no line; expected a header row and values below`);
   if (count === 0) throw new DataError(`${path}: there are no rows below the header; expected values`);
+  for (const column of columns) column.checkCategories(path, count);
   if (filled > 0) await sink(new Uint8Array(block.buffer, 0, 4 * filled));
   return { count, shape: [columns.length], dtype: 'float32', columns: columns.map((column) => column.described()) };
 }
@@ -181,6 +185,15 @@ class ColumnReader {
     }
     codes.set(text, codes.size);
     return codes.size - 1;
+  }
+
+  /** @throws {DataError} where nearly every row has a text of its own */
+  checkCategories(path: string, rows: number): void {
+    const count = this.#codes?.size ?? 0;
+    if (!this.#isOpen || count <= MAX_RARE_CATEGORIES || count <= rows / 2) return;
+    throw new DataError(
+      `${path}: column ${shown(this.name)} has ${count} texts in ${rows} rows; expected categories that come again: leave the column out`,
+    );
   }
 
   described(): Column {
