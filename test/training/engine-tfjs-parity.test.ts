@@ -15,7 +15,7 @@ import { codesDataset, countsDataset, mixedDataset } from './support/tables.js';
 const STEPS = 20;
 const BATCH_SIZE = 16;
 
-const { optimiser, objective } = tinyConfiguration();
+const { optimiser, objective, discriminator } = tinyConfiguration();
 const convolutions = (...channels: number[]) =>
   channels.map((count) => ({ channels: count, kernel: 4, stride: 2, padding: 1 }));
 
@@ -39,6 +39,19 @@ const CONFIGURATIONS: Readonly<Record<string, Partial<Configuration>>> = {
   },
   'an autoencoder': { family: 'autoencoder', prior: 'gaussian-mixture', kl_warm_up_fraction: 0 },
   'classes, by importance samples': { conditional: true, objective: { ...objective, importance_samples: 3 } },
+  'a VAE-GAN of dense layers and classes': {
+    family: 'vae-gan',
+    binarisation: 'none',
+    conditional: true,
+    discriminator: { ...discriminator, convolutions: [], hidden: [12, 10] },
+  },
+  'a VAE-GAN of convolutions': {
+    family: 'vae-gan',
+    binarisation: 'none',
+    encoder: { convolutions: convolutions(3), hidden: [6] },
+    decoder: { convolutions: convolutions(3), hidden: [6] },
+    discriminator: { ...discriminator, convolutions: convolutions(3, 4), hidden: [] },
+  },
   'a VampPrior': { prior: 'vamp', prior_components: 7 },
   'a VampPrior above stochastic layers': {
     prior: 'vamp',
