@@ -1,4 +1,4 @@
-import { type Condition, classOf, classOfText, drawLabels, drawLatents } from '@elbo/models';
+import { type Condition, classOf, classOfText, drawLabels, drawLatents, RandomSource } from '@elbo/models';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 
@@ -62,6 +62,12 @@ describe('draws of labels', () => {
     expect(drawLabels(numbered.frequencies, 30, 5)).toEqual(many);
     expect(drawLabels(numbered.frequencies, 7, 5)).toEqual(many.slice(0, 7));
     expect(drawLabels(numbered.frequencies, 30, 6)).not.toEqual(many);
+  });
+
+  test('are numbers of a source of their own, each the class whose part of 0 to 1 holds it', () => {
+    const source = RandomSource.derived(11, 'labels', 0);
+    const expected = Array.from({ length: 30 }, () => Math.floor(source.uniform() * 4));
+    expect(drawLabels([0.25, 0.25, 0.25, 0.25], 30, 11)).toEqual(expected);
   });
 
   test('are independent of the latents of the seed', () => {

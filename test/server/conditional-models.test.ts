@@ -1,7 +1,12 @@
-import { conformalPValue, drawLabels, drawLatents } from '@elbo/models';
+import { conformalPValue, drawLabels, drawLatents, GRAPH_FILES } from '@elbo/models';
+import { encodeModel } from '@elbo/training/onnx/encode';
+import { Graph } from '@elbo/training/onnx/graph';
+import { add, gemm, log, mul, reduceMax, reduceSum, square, sub, tanh } from '@elbo/training/onnx/ops';
+import { float32 as tensorOf } from '@elbo/training/onnx/tensor';
 import fc from 'fast-check';
 import request from 'supertest';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { temporaryDirectory } from '../support/temporary-directory.js';
 import {
   expectedDecoding,
   expectedLogVariance,
@@ -24,6 +29,18 @@ const item = Array.from(bytes, (byte) => byte / 255);
 const blank: number[] = Array(64).fill(0);
 const row = [1, -2, 0.5, 4, 5];
 const float32 = (values: readonly number[]) => Buffer.from(Float32Array.from(values).buffer);
+
+/** Gives x W plus log(1 - 4 (sum(label) - 1)^2 - 4 (max(label) - 1)^2), which is finite, and 0, for a one-hot label alone. */
+function oneHotEncoder({ weights }: FixtureModel, classes: number): Uint8Array {
+  const graph = new Graph('encoder');
+  const x = graph.input('x', 'float32', ['N', 5]);
+  const label = graph.input('label', 'float32', ['N', classes]);
+  const distance = add(square(sub(reduceSum(label, [1], true), 1)), square(sub(reduceMax(label, [1], true), 1)));
+  const mean = add(gemm(x, graph.initialiser('W', tensorOf(weights.W, [5, 4]))), log(sub(1, mul(distance, 4))));
+  graph.output(mean, 'mean');
+  graph.output(tanh(mean), 'log_variance');
+  return encodeModel(graph);
+}
 
 beforeAll(async () => {
   store = await fixtureStore();
@@ -193,6 +210,28 @@ describe('a conditional model', () => {
       }),
     );
     for (const { label, mean } of answers) close(mean, expectedMean(readings, row, label));
+  });
+});
+
+describe('a model that is finite for one-hot labels alone', () => {
+  it('passes its warm-up, and serves every class', async () => {
+    const condition = { classes: 5, frequencies: Array(5).fill(0.2) };
+    const model = fixtureModel({ name: 'strict', input: VECTOR_INPUT, condition });
+    model.files.set(GRAPH_FILES.encoder, oneHotEncoder(model, 5));
+    const directory = temporaryDirectory();
+    await writeFixture(directory, model);
+    const service = await startService(directory);
+    try {
+      expect(service.log.filter((line) => line.startsWith('refused'))).toEqual([]);
+      const inputs = Array(5).fill(row);
+      const { body } = await request(service.url)
+        .post('/encode')
+        .send({ inputs, labels: [0, 1, 2, 3, 4] });
+      const plain = { ...model, weights: { ...model.weights, b: new Float32Array(4) } };
+      for (const mean of body.mean) close(mean, expectedMean(plain, row));
+    } finally {
+      await service.close();
+    }
   });
 });
 

@@ -1,8 +1,10 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { ManifestDraft } from '@elbo/models';
 import request from 'supertest';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { fixtureModel, VECTOR_INPUT, writeFixture } from './support/fixture-models.js';
 import { type FixtureStore, fixtureStore, type RunningService, startService } from './support/running-service.js';
 
 let store: FixtureStore;
@@ -41,6 +43,54 @@ describe('GET /models', () => {
       metrics: { elbo: { value: -90, unit: 'nats' } },
     });
     expect((await request(running.url).get('/models/grey?version=1')).body.version).toBe('1');
+  });
+});
+
+describe('the latent space of a model', () => {
+  const latent = {
+    size: 2,
+    active_units: 2,
+    kl_per_dimension: [1, 2],
+    aggregate_posterior: {
+      split: 'test',
+      examples: 50,
+      mean: [0, 0.5],
+      standard_deviation_of_means: [0.9, 0.8],
+      variance: [1, 1.5],
+      strongest_correlations: [
+        { dimension: 1, correlation: 0.25 },
+        { dimension: 0, correlation: 0.25 },
+      ],
+      covariance: [
+        [1, 0.3],
+        [0.3, 1.5],
+      ],
+    },
+    traversal_ranges: [
+      [-2, 2],
+      [-1.5, 2.5],
+    ] as [number, number][],
+  };
+
+  it('is told in full of one model, and in brief of all', async () => {
+    const directory = await mkdtemp(join(tmpdir(), 'elbo-latent-'));
+    const change = (draft: ManifestDraft): ManifestDraft => ({ ...draft, latent });
+    await writeFixture(directory, fixtureModel({ name: 'known', input: VECTOR_INPUT, latentSize: 2, change }));
+    const service = await startService(directory);
+    try {
+      expect((await request(service.url).get('/models/known')).body.latent).toEqual(latent);
+      const { size, active_units, kl_per_dimension } = latent;
+      const { models } = (await request(service.url).get('/models')).body;
+      expect(models[0].latent).toEqual({ size, active_units, kl_per_dimension });
+    } finally {
+      await service.close();
+      await rm(directory, { recursive: true });
+    }
+  });
+
+  it('of an older model is what its manifest has', async () => {
+    const { body } = await request(running.url).get('/models/table');
+    expect(body.latent).toEqual({ size: 3, active_units: 3, kl_per_dimension: [1, 1, 1] });
   });
 });
 

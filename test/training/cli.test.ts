@@ -165,7 +165,7 @@ describe('elbo', () => {
     [[], /Usage: elbo/],
     [['bogus'], /unknown command 'bogus'/],
     [['train'], /required option '--preset <name>' not specified/],
-    [['train', '--preset', 'nope'], /preset "nope" is not known; there are: images-conv, mnist-conv, mnist-mlp/],
+    [['train', '--preset', 'nope'], /preset "nope" is not known; there are: .*images-conv, .*mnist-conv, .*mnist-mlp/],
     [
       ['train', '--preset', 'shapes-mlp', '--epochs', '0'],
       /'--epochs <n>' argument '0' is invalid. expected a whole number from 1/,
@@ -189,6 +189,15 @@ describe('elbo', () => {
     [['evaluate', 'models/mnist/1', '--dataset', 'shapes'], /shapes has images of 1x32x32; mnist takes 1x28x28/],
     [['evaluate', '/nowhere', '--split', 'training'], /Allowed choices are validation, test/],
     [['inspect', '/nowhere'], /no such model version/],
+    [['prune', '/nowhere'], /no such model version/],
+    [['prune', 'models/mnist/1', '--threshold', '-1'], /expected a number of at least 0/],
+    [['prune', 'models/shapes/1', '--limit', '500'], /shapes is not the data that shapes 1 was trained on/],
+    [['train', '--preset', 'lenet-300-100', '--set', 'latent_size=3'], /--set latent_size=3: no such field/],
+    [['train', '--preset', 'lenet-300-100', '--dataset', 'README.md'], /README.md/],
+    [
+      ['train', '--preset', 'shapes-mlp', '--set', 'dropout.kind=sparse', '--set', 'objective.importance_samples=5'],
+      /dropout\.kind is sparse; expected none with 5 importance samples/,
+    ],
     [['train', '--preset', 'shapes-mlp', '--limit', '500', '--out', 'package.json'], /EEXIST.*package.json|ENOTDIR/],
   ])('%j: exit code 2 and a line that says what is wrong', async (args, message) => {
     const { code, stderr, stdout } = await elbo(args);
@@ -197,6 +206,42 @@ describe('elbo', () => {
     expect(stdout).toBe('');
     expect(stderr).not.toMatch(/\n\s+at /);
     if (args.length > 0) expect(stderr.trimEnd().split('\n')).toHaveLength(1);
+  });
+
+  test('train a small classifier, which is no model of a store, and prune a model that has nothing to prune', async () => {
+    const out = temporaryDirectory();
+    const args = ['--dataset', 'shapes', '--set', 'encoder.hidden=[8]', '--epochs', '2', '--limit', '200'];
+    const trained = await elbo([
+      'train',
+      '--preset',
+      'lenet-300-100',
+      ...args,
+      '--out',
+      out,
+      '--threads',
+      '1',
+      '--json',
+    ]);
+    expect(trained.stderr).toMatch(
+      /^epoch 1: cross entropy train [\d.]+, validation [\d.]+, error [\d.]+ %, \d+ of 8216/,
+    );
+    expect(trained.code).toBe(0);
+    const { directory, metrics, sparsity } = JSON.parse(trained.stdout.trimEnd().split('\n').at(-1) ?? '');
+    expect(directory).toBe(join(out, 'lenet-300-100', '1'));
+    expect(metrics.test_error.examples).toBe(200);
+    expect(sparsity.weights).toBe(1024 * 8 + 8 * 3);
+    const evaluated = await elbo(['evaluate', directory]);
+    expect(evaluated.stderr).toMatch(/no such model version/);
+    expect(evaluated.code).toBe(2);
+
+    const vae = ['train', ...small, '--out', out, '--set', 'dropout.kind=group', '--json'];
+    const model = JSON.parse((await elbo(vae)).stdout.trimEnd().split('\n').at(-1) ?? '');
+    const pruned = await elbo(['prune', model.directory, '--limit', '500', '--threads', '1', '--json']);
+    expect(pruned.code).toBe(0);
+    expect(pruned.stdout).toMatch(/weights +[\d,]+ → [\d,]+/);
+    const result = JSON.parse(pruned.stdout.trimEnd().split('\n').at(-1) ?? '');
+    expect(result.directory).toBe(join(out, 'shapes', '2'));
+    expect(result.speed).toHaveLength(2);
   });
 
   test('--resume without a checkpoint is refused', async () => {

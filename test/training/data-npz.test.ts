@@ -290,11 +290,11 @@ describe('published files (needs a data directory)', () => {
     expect(train.labels?.reduce((sum, label) => sum + label, 0)).toBe(anomalies);
   });
 
-  test.skipIf(dataDir === undefined)('scrna/pbmc68k_reduced.npz: X and its cell types', async () => {
+  test.skipIf(dataDir === undefined)('scrna/pbmc68k_reduced.npz: its counts and cell types', async () => {
     const { train, description } = await readNpz(join(dataDir ?? '', 'scrna/pbmc68k_reduced.npz'), new RowStore());
     expect([train.count, ...train.shape]).toEqual([700, 765]);
     expect(new Set(train.labels).size).toBe(10);
-    expect(description).toBe('array X with labels labels');
+    expect(description).toBe('array counts with labels labels');
   });
 });
 

@@ -1,5 +1,5 @@
 import { conformalPValue, RandomSource } from '@elbo/models';
-import { AggregatePosteriorEstimator } from '@elbo/training/export/aggregate-posterior';
+import { AggregatePosteriorEstimator } from '@elbo/training/evaluation/aggregate-posterior';
 import { describeCalibration, fitCombination, type ScoreCombination } from '@elbo/training/export/calibration';
 import { describe, expect, test } from 'vitest';
 

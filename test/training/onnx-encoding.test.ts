@@ -124,6 +124,7 @@ const name = fc.string({ unit: 'grapheme', maxLength: 8 });
 const integer = fc.maxSafeInteger();
 const bytes = fc.uint8Array({ maxLength: 16 });
 const tensor = fc.record({ name, dataType: fc.nat(20), dims: fc.array(integer, { maxLength: 3 }), rawData: bytes });
+const sparseTensor = fc.record({ values: tensor, indices: tensor, dims: fc.array(integer, { maxLength: 3 }) });
 const valueInfo = fc.record({
   name,
   type: fc.record({
@@ -167,6 +168,7 @@ const { graph: graphProto } = fc.letrec((tie) => {
       name,
       docString: name,
       initializer: fc.array(tensor, { maxLength: 2 }),
+      sparseInitializer: fc.array(sparseTensor, { maxLength: 2 }),
       input: fc.array(valueInfo, { maxLength: 2 }),
       output: fc.array(valueInfo, { maxLength: 2 }),
     }),

@@ -136,8 +136,8 @@ describe('the training command', () => {
         const option = words[i - 1];
         if (option === '--set') return override(before, [word]);
         if (option === '--seed' || option === '--epochs') return override(before, [`${option.slice(2)}=${word}`]);
-        if (option === '--name') return Object.assign(before, { name: word });
-        if (option === '--dataset') return Object.assign(before, { dataset: word });
+        if (option === '--name' || option === '--dataset')
+          return override(before, [`${option.slice(2)}=${JSON.stringify(word)}`]);
         return before;
       },
       loadPreset(words[words.indexOf('--preset') + 1] ?? ''),

@@ -158,7 +158,7 @@ describe('a report', () => {
     const page = await pageOf(table);
     const reconstructions = sectionOf(page, 'reconstructions');
     expect(reconstructions.match(/aria-label="[^"]*R² [−\d.]+"/g)).toHaveLength(4);
-    const rows = await valuesOf(table.dataset.test);
+    const rows = Array.from(await valuesOf(table.dataset.test));
     const expected = await reconstructed(table, 80);
     const mean = Float32Array.from(rows).reduce((sum, value, i) => (i % 4 === 2 ? sum + value / 80 : sum), 0);
     const sums = Array.from({ length: 80 }, (_, i) => 4 * i + 2);

@@ -64,6 +64,21 @@ describe('minibatches', () => {
     expect(orders[0]).not.toEqual(orders[0].toSorted((a, b) => a - b));
   });
 
+  test('labels stay with their examples, from the source and from its thread', async () => {
+    const labelled = inMemory(values, [1, 2, 2], { labels: Uint8Array.from({ length: COUNT }, (_, i) => 3 * i) });
+    const shuffled = subset(labelled, [...Array(COUNT).keys()].reverse());
+    const reader = await openExamples(shuffled);
+    open.push(reader);
+    const source = new BatchSource(reader, plan({ labels: true }), shuffled.labels);
+    const loader = new BatchLoader(shuffled, plan({ labels: true }));
+    for (const batches of [await source.draw(2, 3), await loader.load(2, 3)]) {
+      const firsts = Array.from({ length: 24 }, (_, row) => batches.examples[row * SIZE]);
+      expect([...(batches.labels ?? [])]).toEqual(firsts.map((number) => 3 * number));
+    }
+    await loader.close();
+    expect((await (await sourceOf(shuffled)).draw(0, 1)).labels).toBeUndefined();
+  });
+
   test('what a step draws does not depend on the steps that were asked for before it or with it', async () => {
     const whole = await (await sourceOf(examples)).draw(6, 6);
     await fc.assert(

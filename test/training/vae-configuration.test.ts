@@ -1,3 +1,4 @@
+import { loadAnyPreset, parseAnyConfiguration } from '@elbo/training/presets';
 import {
   type Configuration,
   loadPreset,
@@ -5,7 +6,7 @@ import {
   parseConfiguration,
   presetNames,
 } from '@elbo/training/vae/configuration';
-import { capacity, klWeight, learningRateFactor } from '@elbo/training/vae/schedules';
+import { capacity, klWeight, learningRateFactor, weightsKlWeight } from '@elbo/training/vae/schedules';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 
@@ -14,12 +15,12 @@ const preset = loadPreset('mnist-mlp');
 describe('configuration', () => {
   test('every preset is complete and valid', () => {
     expect(presetNames()).toContain('shapes-mlp');
-    for (const name of presetNames()) expect(parseConfiguration(loadPreset(name))).toBeDefined();
+    for (const name of presetNames()) expect(parseAnyConfiguration(loadAnyPreset(name))).toBeDefined();
   });
 
   test('an unknown preset is refused with the known ones', () => {
     expect(() => loadPreset('../mnist-mlp')).toThrow(
-      /preset "..\/mnist-mlp" is not known; there are: .*images-conv, mnist-conv, mnist-mlp/,
+      /preset "..\/mnist-mlp" is not known; there are: .*images-conv, .*mnist-conv, .*mnist-mlp/,
     );
   });
 
@@ -33,8 +34,21 @@ describe('configuration', () => {
     ['encoder', { hidden: [] }, /^encoder has neither convolutions nor hidden layers/],
     ['latent_size', null, /^latent_size must be integer/],
     ['surprise', 1, /^surprise is not a field of a configuration/],
+    ['dropout', { kind: 'bayes' }, /^dropout\.kind must be equal to one of the allowed values: none, gaussian/],
+    ['dropout', { kind: 'sparse', parts: [] }, /^dropout\.parts must not have fewer than 1 items/],
+    ['dropout', { kind: 'gaussian', alpha: 1 }, /^dropout\.alpha must be < 1/],
   ])('%s = %j is refused by name', (field, value, message) => {
     expect(() => parseConfiguration({ ...preset, [field]: value })).toThrow(message);
+  });
+
+  test('variational dropout is refused where it cannot be', () => {
+    const sparse = 'dropout.kind=sparse';
+    expect(() => override(preset, [sparse, 'objective.importance_samples=5'])).toThrow(
+      /^dropout\.kind is sparse; expected none with 5 importance samples/,
+    );
+    expect(() => override(preset, [sparse, 'optimiser.kind=adamw', 'optimiser.weight_decay=0.1'])).toThrow(
+      /^optimiser\.weight_decay is 0\.1; expected 0 with dropout\.kind sparse/,
+    );
   });
 
   test('a missing field is refused by name', () => {
@@ -99,6 +113,20 @@ describe('schedules', () => {
       [625, 2],
       [999, 4],
     ]);
+  });
+
+  test('the weight of the KL of weights rises to its own and stays', () => {
+    const dropout = { weight: 2, warm_up_fraction: 0.5 };
+    expect([0, 250, 500, 999].map((step) => weightsKlWeight(dropout, step, 1000))).toEqual([0, 1, 2, 2]);
+    expect(weightsKlWeight({ weight: 1, warm_up_fraction: 0 }, 0, 1000)).toBe(1);
+  });
+
+  test('the linear schedule falls in a straight line', () => {
+    const configuration = override(preset, [
+      'learning_rate_schedule.kind=linear',
+      'learning_rate_schedule.final_fraction=0',
+    ]);
+    expect([0, 500, 1000].map((step) => learningRateFactor(configuration, step, 1001))).toEqual([1, 0.5, 0]);
   });
 
   test('the capacity rises in a straight line and stays', () => {

@@ -39,14 +39,17 @@ export const modelRoutes: FastifyPluginAsyncTypebox = async (app) => {
     async (request) => {
       const { registry } = app.service;
       const model = registry.get(request.params.name, request.query.version);
-      const { likelihood, prior, condition, scorer, calibration, training } = model.manifest;
+      const { latent, likelihood, prior, condition, scorer, calibration, training } = model.manifest;
       const versions = registry.versions(request.params.name).map(({ manifest }) => manifest.version);
-      return { ...summary(model), versions, likelihood, prior, condition, scorer, calibration, training };
+      return { ...summary(model), latent, versions, likelihood, prior, condition, scorer, calibration, training };
     },
   );
 
   function summary(model: ServedModel): Record<string, unknown> {
-    const { name, version, description, family, input, latent, metrics } = model.manifest;
+    const { name, version, description, family, input, metrics } = model.manifest;
+    const { size, active_units, kl_per_dimension } = model.manifest.latent;
+    // The rest can be a thousand numbers.
+    const latent = { size, active_units, kl_per_dimension };
     const { registry } = app.service;
     const isDefault = name === registry.defaultModel && model === registry.versions(name).at(-1);
     return { name, version, is_default: isDefault, description, family, input, latent, metrics };

@@ -4,12 +4,20 @@ import { DataError } from '../data/data-error.js';
 import { type Dataset, splitValidation } from '../data/dataset.js';
 import { loadDataset } from '../data/datasets.js';
 import { createEngine } from '../engines/create-engine.js';
-import { DEFAULT_SAMPLES, evaluate, LEARNING_METRICS, METRICS, type MetricName } from '../evaluation/evaluate.js';
+import { DEFAULT_SAMPLES, evaluate, LEARNING_METRICS, METRICS } from '../evaluation/evaluate.js';
 import { latentRecord } from '../evaluation/latent-record.js';
 import { describeLatent } from '../evaluation/latent-structure.js';
 import { readTrainedModel } from '../evaluation/trained-model.js';
 import { preparedFor } from '../prepared-data.js';
+import {
+  DEFAULT_SAMPLE_COUNT,
+  FEWEST_IMAGES,
+  LARGEST_SAMPLE_COUNT,
+  SAMPLE_METRICS,
+  significant,
+} from '../sample-quality/sample-quality.js';
 import { binarises, ConfigurationError } from '../vae/configuration.js';
+import { checkSampleFlags, evaluateSamples, type SampleFlags } from './evaluate-samples.js';
 import { latentTable } from './latent-table.js';
 import {
   cacheDirOption,
@@ -27,12 +35,16 @@ import { phasedProgress, progressDisplay } from './progress.js';
 const SPLITS = ['validation', 'test'] as const;
 type Split = (typeof SPLITS)[number];
 
-interface EvaluateFlags extends EngineFlags {
+/** What is measured of a model, and what of its samples. */
+const ANY_METRICS = [...METRICS, ...SAMPLE_METRICS] as const;
+type AnyMetricName = (typeof ANY_METRICS)[number];
+
+interface EvaluateFlags extends EngineFlags, SampleFlags {
   readonly dataDir: string;
   readonly cacheDir?: string;
   readonly dataset?: string;
   readonly split: Split;
-  readonly metrics: readonly MetricName[];
+  readonly metrics: readonly AnyMetricName[];
   readonly samples: number;
   readonly limit?: number;
   readonly seed?: number;
@@ -53,17 +65,24 @@ export function evaluateCommand(): Command {
         .default('test' satisfies Split),
     )
     .addOption(
-      new Option('--metrics <list>', `comma-separated: ${METRICS.join(', ')}`)
+      new Option('--metrics <list>', `comma-separated: ${ANY_METRICS.join(', ')}`)
         .argParser(parseMetrics)
-        .default(['elbo', 'active-units'] satisfies MetricName[], 'elbo,active-units'),
+        .default(['elbo', 'active-units'] satisfies AnyMetricName[], 'elbo,active-units'),
     )
     .addOption(
       new Option('--samples <n>', 'importance samples an example for nll')
         .argParser(integer(1, 1_000_000))
         .default(DEFAULT_SAMPLES),
     )
+    .option('--classifier <dir>', `classifiers/NAME/VERSION, whose features ${SAMPLE_METRICS.join(', ')} compare`)
+    .addOption(
+      new Option(
+        '--sample-count <n>',
+        `samples to compare; default: as many as held-out images, at most ${DEFAULT_SAMPLE_COUNT}`,
+      ).argParser(integer(FEWEST_IMAGES, LARGEST_SAMPLE_COUNT)),
+    )
     .addOption(limitOption())
-    .addOption(seedOption("of noise and binarisation instead of the training run's"))
+    .addOption(seedOption("of noise, samples and binarisation instead of the training run's"))
     .option('--record', "write the results into the model's manifest")
     .addOption(jsonOption())
     .action(run);
@@ -73,7 +92,9 @@ async function run(directory: string, flags: EvaluateFlags): Promise<void> {
   if (flags.record && (flags.dataset !== undefined || flags.limit !== undefined)) {
     throw new ConfigurationError('--record is for a whole part of the own data set: leave out --dataset and --limit');
   }
-  const { manifest, configuration, model, weights } = await readTrainedModel(directory);
+  checkSampleFlags(flags.metrics, flags);
+  const trained = await readTrainedModel(directory);
+  const { manifest, configuration, model, weights } = trained;
   const { input } = manifest;
   const loading = phasedProgress(manifest.name);
   const loaded = await loadDataset(flags.dataset ?? configuration.dataset, {
@@ -94,16 +115,18 @@ async function run(directory: string, flags: EvaluateFlags): Promise<void> {
   const dataset = await preparedFor(configuration.likelihood, loaded, input);
   if (flags.split === 'validation') checkTrainedOn(dataset, manifest);
   // A few examples under --limit can be measured, but not split.
-  const isSplit = flags.split === 'validation' || flags.metrics.some((metric) => LEARNING_METRICS.includes(metric));
+  const isSplit = flags.split === 'validation' || LEARNING_METRICS.some((metric) => flags.metrics.includes(metric));
   const { validation_fraction: fraction, seed } = configuration;
   const parts = isSplit ? splitValidation(dataset.train, fraction, seed) : undefined;
   const examples = flags.split === 'validation' && parts ? parts.validation : dataset.test;
   const display = progressDisplay(manifest.name);
   const engine = await createEngine(flags);
-  const isDescribed = flags.metrics.includes('active-units');
+  const own = METRICS.filter((metric) => flags.metrics.includes(metric));
+  const isDescribed = own.includes('active-units');
   const latent = isDescribed ? await describeLatent(engine, model, weights, examples) : undefined;
   const recorded = latent && latentRecord(latent, flags.split);
-  const metrics = await evaluate({
+  const noiseSeed = flags.seed ?? seed;
+  const measured = await evaluate({
     engine,
     model,
     weights,
@@ -112,18 +135,33 @@ async function run(directory: string, flags: EvaluateFlags): Promise<void> {
     ...(parts && { training: parts.train }),
     ...(dataset.draw && { draw: dataset.draw }),
     ...(latent && { latent }),
-    metrics: flags.metrics,
+    metrics: own,
     samples: flags.samples,
-    seed: flags.seed ?? configuration.seed,
+    seed: noiseSeed,
     binarise: binarises(configuration, examples.dtype),
     onProgress: (metric) => (done, total) => display.update(done, total, metric),
   });
+  const ofSamples =
+    flags.classifier === undefined
+      ? {}
+      : await evaluateSamples(trained, flags.classifier, {
+          engine,
+          dataset,
+          examples,
+          split: flags.split,
+          training: flags.split === 'validation' && parts ? parts.train : dataset.train,
+          metrics: SAMPLE_METRICS.filter((metric) => flags.metrics.includes(metric)),
+          sampleCount: flags.sampleCount,
+          seed: noiseSeed,
+          onProgress: (images) => (done, total) => display.update(done, total, images),
+        });
+  const metrics = { ...measured, ...ofSamples };
   display.stop();
   if (flags.record) await recordMetrics(directory, metrics, recorded);
   for (const [name, { value, unit, examples: count, protocol }] of Object.entries(metrics)) {
-    // Shares of 1 differ in the third digit.
-    const digits = unit === '' ? 3 : 2;
-    console.log(`${name} ${value.toFixed(digits)} ${unit ?? ''} (${count} examples; ${protocol})`);
+    // What has no unit may be of any size.
+    const number = unit ? value.toFixed(2) : significant(value);
+    console.log(`${name} ${number} ${unit ?? ''} (${count} examples; ${protocol})`);
   }
   if (latent && recorded) for (const line of latentTable(latent, recorded)) console.log(line);
   if (flags.json) {
@@ -147,10 +185,10 @@ function checkTrainedOn(dataset: Dataset, { name, training }: Manifest): void {
   );
 }
 
-function parseMetrics(text: string): MetricName[] {
+function parseMetrics(text: string): AnyMetricName[] {
   return text.split(',').map((name) => {
-    const known = METRICS.find((metric) => metric === name.trim());
-    if (known === undefined) throw new InvalidArgumentError(`expected some of ${METRICS.join(', ')}`);
+    const known = ANY_METRICS.find((metric) => metric === name.trim());
+    if (known === undefined) throw new InvalidArgumentError(`expected some of ${ANY_METRICS.join(', ')}`);
     return known;
   });
 }

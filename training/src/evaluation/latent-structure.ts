@@ -1,9 +1,9 @@
 import { quantileSorted } from 'simple-statistics';
 import type { Examples } from '../data/dataset.js';
 import type { Engine } from '../engines/engine.js';
-import { AggregatePosteriorEstimator, type LatentMoments } from '../export/aggregate-posterior.js';
 import type { WeightValues } from '../nn/parameters.js';
 import type { Model } from '../vae/model.js';
+import { AggregatePosteriorEstimator, type LatentMoments } from './aggregate-posterior.js';
 import { posteriors } from './posteriors.js';
 
 /** A dimension is active where the variance of its posterior mean over the data is above this (Burda et al., 2016). */

@@ -1,4 +1,4 @@
-import { type Manifest, readModel } from '@elbo/models';
+import { type LatentPrior, type Manifest, readModel } from '@elbo/models';
 import type { WeightValues } from '../nn/parameters.js';
 import { float32Initialisers } from '../onnx/decode.js';
 import { type Configuration, ConfigurationError, parseConfiguration } from '../vae/configuration.js';
@@ -9,6 +9,9 @@ export interface TrainedModel {
   readonly configuration: Configuration;
   readonly model: Model;
   readonly weights: WeightValues;
+  /** What samples are drawn by: the decoder's file, z [N, Z] → x_mean [N, …], and the prior of z. */
+  readonly decoder: Uint8Array;
+  readonly prior: LatentPrior;
 }
 
 /**
@@ -18,7 +21,7 @@ export interface TrainedModel {
  * @throws {ModelStoreError} where the version cannot be read, {ConfigurationError} where Elbo did not train it
  */
 export async function readTrainedModel(directory: string): Promise<TrainedModel> {
-  const { manifest, graphs } = await readModel(directory);
+  const { manifest, graphs, prior } = await readModel(directory);
   const configuration = parseConfiguration(manifest.training.configuration);
   const { input } = manifest;
   const model = buildModel(configuration, input.shape, {
@@ -36,5 +39,5 @@ export async function readTrainedModel(directory: string): Promise<TrainedModel>
       return [name, values];
     }),
   );
-  return { manifest, configuration, model, weights };
+  return { manifest, configuration, model, weights, decoder: graphs.decoder, prior };
 }

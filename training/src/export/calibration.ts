@@ -1,7 +1,7 @@
 import { type Calibration, conformalThreshold } from '@elbo/models';
 import { Matrix } from 'ml-matrix';
 import { errorFunction, quantileSorted } from 'simple-statistics';
-import { whiteningOf } from './aggregate-posterior.js';
+import { whiteningOf } from '../evaluation/aggregate-posterior.js';
 
 /** How component values become one score; constants of the scorer graph. Rows are components. */
 export interface ScoreCombination {

@@ -18,6 +18,7 @@ import {
 } from '@elbo/models';
 import { type Examples, slice } from '../data/dataset.js';
 import type { Engine, Program } from '../engines/engine.js';
+import { AggregatePosteriorEstimator } from '../evaluation/aggregate-posterior.js';
 import { firstInputs, type InputFeeds, inputBatches, oneHotRows, runOverExamples } from '../evaluation/batches.js';
 import { latentRecord } from '../evaluation/latent-record.js';
 import { describeLatent } from '../evaluation/latent-structure.js';
@@ -29,7 +30,6 @@ import { previewPng } from '../pictures/preview.js';
 import type { Configuration } from '../vae/configuration.js';
 import { MIXTURE } from '../vae/mixture-prior.js';
 import type { Model } from '../vae/model.js';
-import { AggregatePosteriorEstimator } from './aggregate-posterior.js';
 import { describeCalibration, fitCombination } from './calibration.js';
 import { decoderGraph, encoderGraph, scoreComponents, scorerGraph } from './graphs.js';
 import { checkParity } from './parity.js';

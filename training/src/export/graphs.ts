@@ -1,3 +1,4 @@
+import type { AggregatePosterior } from '../evaluation/aggregate-posterior.js';
 import { constantWeights, type WeightValues } from '../nn/parameters.js';
 import { Graph } from '../onnx/graph.js';
 import {
@@ -17,7 +18,6 @@ import {
 } from '../onnx/ops.js';
 import { float32, type Tensor } from '../onnx/tensor.js';
 import { labelInput, type Model } from '../vae/model.js';
-import type { AggregatePosterior } from './aggregate-posterior.js';
 import type { ScoreCombination } from './calibration.js';
 
 // The graphs of a conditional model take `label`, [N, classes], beside x or z: 1 at the number of each example's class.

@@ -2,9 +2,9 @@ import { conformalPValue } from '@elbo/models';
 import { variance as populationVariance } from 'simple-statistics';
 import { type Dataset, type Examples, take } from '../data/dataset.js';
 import { openExamples } from '../data/example-reader.js';
+import { AggregatePosteriorEstimator } from '../evaluation/aggregate-posterior.js';
 import { inputBatches, unitInterval } from '../evaluation/batches.js';
 import { ACTIVE_VARIANCE } from '../evaluation/latent-structure.js';
-import { AggregatePosteriorEstimator } from '../export/aggregate-posterior.js';
 import type { ServedModel } from './served-model.js';
 
 /** What a model makes of held-out examples. */

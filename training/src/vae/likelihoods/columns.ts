@@ -1,14 +1,11 @@
 import type { Column } from '@elbo/models';
-import { zeros } from '../../nn/initialisers.js';
-import { type Parameter, parameter, type Weights } from '../../nn/parameters.js';
-import { standardisation } from '../../nn/standardisation.js';
+import type { Parameter, Weights } from '../../nn/parameters.js';
 import {
   add,
   argMax,
   cast,
   clip,
   concat,
-  exp,
   flatten,
   gather,
   logSoftmax,
@@ -18,19 +15,16 @@ import {
   reduceSum,
   reshape,
   round,
-  softplus,
   split,
-  square,
-  sub,
 } from '../../onnx/ops.js';
 import { int64, type Tensor } from '../../onnx/tensor.js';
-import { HALF_LOG_TWO_PI } from './gaussian.js';
+import { gaussian } from './gaussian.js';
 import { dataSize, type Likelihood, type LikelihoodData, type LikelihoodFamily } from './likelihood.js';
 
 /**
- * Each column of a table by what it holds: numbers are normals around the decoder's output, with a learned deviation of
- * each column; codes of categories are drawn from a softmax over the column's categories. The encoder sees numbers
- * standardised and codes as one-hot vectors. Of numbers alone, it is a Gaussian likelihood with a σ for each column.
+ * Each column of a table by what it holds: numbers have a Gaussian likelihood, all with one σ; codes of categories are
+ * drawn from a softmax over the column's categories. The encoder sees numbers standardised and codes as one-hot vectors.
+ * Of numbers alone, it is the Gaussian likelihood.
  */
 export const mixed: LikelihoodFamily = {
   images: 'none',
@@ -107,36 +101,14 @@ function groupsOf(data: LikelihoodData): Group[] {
     .map(([categories, places]) => (categories === 0 ? numbers(places, data) : codes(places, categories)));
 }
 
-/** Least log σ, of standardised columns, as in the authors' code: a column that repeats another would win nats forever. */
-const SMALLEST_LOG_SCALE = -6;
-
-/** Normals with one learned σ for each column (Rybkin et al., 2021, section 4.2). */
+/** A table of these columns alone, under a Gaussian likelihood. */
 function numbers(columns: readonly number[], { moments }: LikelihoodData): Group {
-  const of = (values: Float64Array) => columns.map((column) => values[column]);
-  const scaling = standardisation(
-    'input',
-    columns.length,
-    moments && { mean: of(moments.mean), variance: of(moments.variance) },
-  );
-  const logScale = parameter('decoder.log_scales', [columns.length], zeros);
-  // A soft bound, since a gradient that ends at a hard one would leave σ there.
-  const boundedLogScale = (weights: Weights) =>
-    add(softplus(sub(weights(logScale), SMALLEST_LOG_SCALE)), SMALLEST_LOG_SCALE);
-  const deviance: Group['deviance'] = (x, decoded, weights) =>
-    mul(square(mul(sub(scaling.apply(x, weights), decoded), exp(neg(boundedLogScale(weights))))), 0.5);
-  return {
-    columns,
-    width: 1,
-    parameters: [...scaling.parameters, logScale],
-    present: scaling.apply,
-    nats: (x, decoded, weights) =>
-      add(
-        reduceSum(add(deviance(x, decoded, weights), add(boundedLogScale(weights), HALF_LOG_TWO_PI)), [1]),
-        scaling.logVolume(weights),
-      ),
-    mean: scaling.invert,
-    deviance,
-  };
+  const of = (values: Float64Array) => Float64Array.from(columns, (column) => values[column]);
+  const { negativeLogLikelihood: nats, ...table } = gaussian.create({
+    shape: [columns.length],
+    moments: moments && { mean: of(moments.mean), variance: of(moments.variance) },
+  });
+  return { ...table, columns, width: 1, nats };
 }
 
 /** Softmax over the categories of each column; a number that is no code counts as the code next to it. */

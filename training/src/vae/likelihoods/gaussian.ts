@@ -7,7 +7,7 @@ import { dataSize, isTable, type LikelihoodData, type LikelihoodFamily } from '.
 
 /** Bounds of log σ: beyond them a float32 density overflows before it says more. */
 const LOG_SCALE_LIMIT = 10;
-export const HALF_LOG_TWO_PI = 0.5 * Math.log(2 * Math.PI);
+const HALF_LOG_TWO_PI = 0.5 * Math.log(2 * Math.PI);
 
 /**
  * Independent normals around the decoder's output, with one standard deviation that is learned (Rybkin et al., 2021).
