@@ -1,11 +1,12 @@
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { RandomSource, readModel } from '@elbo/models';
 import { OnnxRuntimeEngine } from '@elbo/training/engines/onnxruntime';
 import { readTrainedModel } from '@elbo/training/evaluation/trained-model';
 import { inputWeights } from '@elbo/training/nn/parameters';
 import { Graph } from '@elbo/training/onnx/graph';
 import { float32 } from '@elbo/training/onnx/tensor';
-import { train } from '@elbo/training/train';
+import { type TrainOptions, train } from '@elbo/training/train';
 import { type Configuration, parseConfiguration } from '@elbo/training/vae/configuration';
 import { buildModel } from '@elbo/training/vae/model';
 import { vaeObjective } from '@elbo/training/vae/objective';
@@ -169,6 +170,40 @@ test('trains, exports its last epoch, and leaves the discriminator behind', asyn
   }
   const { model } = await readTrainedModel(result.directory);
   expect(model.parameters.some(({ name }) => name.startsWith('discriminator'))).toBe(false);
+});
+
+test('a run that was interrupted and resumed equals one that was not, skipped steps and all', async () => {
+  // Near the median of the encoder's, the longest.
+  const optimiser = { ...tiny().optimiser, skip_gradient_norm: 5 };
+  const run = async (store: string, changes: Partial<TrainOptions>) =>
+    train({
+      engine,
+      configuration: tiny({ epochs: 4, batch_size: 16, optimiser }),
+      dataset: barsDataset(640),
+      store,
+      ...changes,
+    });
+  const [whole, broken] = [temporaryDirectory(), temporaryDirectory()];
+  const expected = await run(whole, {});
+  const interruption = new AbortController();
+  const stopped = await run(broken, {
+    signal: interruption.signal,
+    onProgress: ({ epoch }) => {
+      if (epoch === 1) interruption.abort();
+    },
+  });
+  expect(stopped).toBeUndefined();
+  const resumed = await run(broken, { resume: true });
+  if (expected === undefined || resumed === undefined) throw new Error('a run stopped');
+  expect(resumed.bestEpoch).toBe(4);
+  const { skipped_steps: skipped = 0, steps } = expected.manifest.training;
+  expect(skipped).toBeGreaterThan(0);
+  expect(skipped).toBeLessThan(steps);
+  expect(resumed.manifest.training.skipped_steps).toBe(skipped);
+  for (const file of ['encoder.onnx', 'decoder.onnx', 'scorer.onnx', 'training-curves.svg']) {
+    const [ours, theirs] = [resumed, expected].map(({ directory }) => readFileSync(join(directory, file)));
+    expect(ours.equals(theirs), file).toBe(true);
+  }
 });
 
 test.each<[Partial<Configuration>, RegExp]>([
