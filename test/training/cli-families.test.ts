@@ -20,6 +20,16 @@ describe('elbo train', () => {
     expect(stderr + stdout).not.toMatch(/ELBO|_elbo|KL|collapse/);
   });
 
+  test('of a VAE-GAN measures the ELBO of pixels, and exports the last epoch', async () => {
+    const network = ['encoder.hidden=[32]', 'decoder.hidden=[32]', 'discriminator.hidden=[32]'];
+    const args = [...small, ...set('family=vae-gan', 'binarisation=none', ...network), '--out', temporaryDirectory()];
+    const { code, stderr, stdout } = await elbo(args);
+    expect(code).toBe(0);
+    expect(stderr).toMatch(/^epoch 1: −ELBO train [\d.]+, validation [\d.]+ \(KL [\d.]+\)/);
+    expect(stderr).toContain('measuring and exporting the weights of epoch 2\n');
+    expect(stdout).toMatch(/test_negative_elbo [\d.]+ nats/);
+  });
+
   test('says how many steps were skipped and why', async () => {
     const args = [
       ...small,
@@ -39,7 +49,8 @@ describe('elbo train', () => {
   });
 
   test.each([
-    [['family=gan'], /family must be equal to one of the allowed values: vae, autoencoder/],
+    [['family=gan'], /family must be equal to one of the allowed values: vae, autoencoder, vae-gan/],
+    [['family=vae-gan'], /binarisation is dynamic; expected none for family vae-gan/],
     [['family=autoencoder'], /prior is standard-normal; expected gaussian-mixture/],
   ])('%j: exit code 2 and a line that says what is wrong', async (assignments, message) => {
     const { code, stderr } = await elbo([...small, ...set(...assignments), '--out', temporaryDirectory()]);

@@ -15,7 +15,8 @@ import { codesDataset, countsDataset, mixedDataset } from './support/tables.js';
 const STEPS = 20;
 const BATCH_SIZE = 16;
 
-const { optimiser, objective } = tinyConfiguration();
+const { optimiser, objective, discriminator } = tinyConfiguration();
+const autoencoder = { family: 'autoencoder', prior: 'gaussian-mixture', kl_warm_up_fraction: 0 } as const;
 const convolutions = (...channels: number[]) =>
   channels.map((count) => ({ channels: count, kernel: 4, stride: 2, padding: 1 }));
 
@@ -37,8 +38,21 @@ const CONFIGURATIONS: Readonly<Record<string, Partial<Configuration>>> = {
     decoder: { convolutions: convolutions(5, 3), hidden: [], stochastic_layers: [{ after_layer: 1, latents: 2 }] },
     objective: { ...objective, importance_samples: 3 },
   },
-  'an autoencoder': { family: 'autoencoder', prior: 'gaussian-mixture', kl_warm_up_fraction: 0 },
+  'an autoencoder': autoencoder,
   'classes, by importance samples': { conditional: true, objective: { ...objective, importance_samples: 3 } },
+  'a VAE-GAN of dense layers and classes': {
+    family: 'vae-gan',
+    binarisation: 'none',
+    conditional: true,
+    discriminator: { ...discriminator, convolutions: [], hidden: [12, 10] },
+  },
+  'a VAE-GAN of convolutions': {
+    family: 'vae-gan',
+    binarisation: 'none',
+    encoder: { convolutions: convolutions(3), hidden: [6] },
+    decoder: { convolutions: convolutions(3), hidden: [6] },
+    discriminator: { ...discriminator, convolutions: convolutions(3, 4), hidden: [] },
+  },
   'a VampPrior': { prior: 'vamp', prior_components: 7 },
   'a VampPrior above stochastic layers': {
     prior: 'vamp',
@@ -161,7 +175,9 @@ function relativeDifference(actual: number, expected: number): number {
   return Math.abs(actual - expected) / Math.max(1e-3, Math.abs(expected));
 }
 
-describe.each([...Object.entries({ ...CONFIGURATIONS, ...DROPOUTS }), ...byObjective])(
+const COMBINED = { 'sparse dropout of an autoencoder': { ...autoencoder, ...dropout({ kind: 'sparse' }) } };
+
+describe.each([...Object.entries({ ...CONFIGURATIONS, ...DROPOUTS, ...COMBINED }), ...byObjective])(
   'the first steps of %s',
   (_name, changes) => {
     test('are the same by tfjs, which differentiates on its own, as by ONNX Runtime', async () => {

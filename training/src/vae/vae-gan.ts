@@ -1,6 +1,6 @@
 import { dense } from '../nn/layers.js';
 import { joined, type Part, type Weights } from '../nn/parameters.js';
-import { add, flatten, mul, neg, reduceMean, reduceSum, softplus, square, sub } from '../onnx/ops.js';
+import { add, div, flatten, max, mul, neg, reduceMean, reduceSum, softplus, square, sub } from '../onnx/ops.js';
 import type { Tensor } from '../onnx/tensor.js';
 import { discriminatorOptimiser } from './adversary.js';
 import type { Configuration } from './configuration.js';
@@ -45,12 +45,21 @@ function discriminatorNetwork(model: Model, { discriminator }: Configuration): D
   };
 }
 
+/** Keeps what is divided by the variance finite while features are all alike. */
+const SMALLEST_VARIANCE = 1e-6;
+
+/** Over a minibatch, the mean of all features: [N, features] → scalar. */
+function meanVariance(features: Tensor): Tensor {
+  return max(reduceMean(square(sub(features, reduceMean(features, [0], true)))), SMALLEST_VARIANCE);
+}
+
 /**
  * VAE-GAN (Larsen et al., 2016, algorithm 1). Three losses, each differentiated by the parameters of its own network:
- * the encoder's is the KL term and the misfit of features, −log N(f(x); f(x̃), I) but for a constant, with f a layer of
- * the discriminator and x̃ the reconstruction; the decoder's that misfit, weighted, and what the discriminator says of
- * reconstructions and of samples of the prior; the discriminator's the cross-entropy of its answers. The decoder's
- * judgement is the one that does not saturate (Goodfellow et al., 2014, section 3).
+ * the encoder's is the KL term and the misfit of features, −log N(f(x); f(x̃), v I) but for a constant, with f a layer of
+ * the discriminator, x̃ the reconstruction, and v the variance of features of images: batch normalisation holds it at 1 in
+ * the paper, and features that shrink would else say less and less. The decoder's is that misfit, weighted, and what the
+ * discriminator says of reconstructions and of samples of the prior, in the form that does not saturate (Goodfellow et
+ * al., 2014, section 3); the discriminator's is the cross-entropy of its answers.
  */
 export function vaeGanObjective(model: Model, configuration: Configuration): Objective {
   const { optimiser, discriminator: settings } = configuration;
@@ -81,7 +90,8 @@ export function vaeGanObjective(model: Model, configuration: Configuration): Obj
       const sampled = image(model.decode(noise.prior, weights, label));
 
       const kl = reduceMean(klTerm(model.prior, posterior, z, weights));
-      const misfit = mul(reduceMean(reduceSum(square(sub(real.features, reconstructed.features)), [1])), 0.5);
+      const squares = reduceMean(reduceSum(square(sub(real.features, reconstructed.features)), [1]));
+      const misfit = mul(div(squares, meanVariance(real.features)), 0.5);
       const fake = [reconstructed.logit, sampled.logit];
       const sum = (parts: readonly Tensor[]) => parts.reduce((total, part) => add(total, part));
       const discrimination = sum([neg(real.logit), ...fake].map((logit) => reduceMean(softplus(logit))));

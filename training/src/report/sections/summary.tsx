@@ -7,7 +7,9 @@ import type { Section } from './section.js';
 export function Summary({ manifest, parameters }: { manifest: Manifest; parameters: number }): VNode {
   const { input, latent, training, metrics, files } = manifest;
   const bytes = Object.values(files).reduce((sum, file) => sum + file.bytes, 0);
-  const highlights = (['test_negative_elbo', 'test_negative_log_likelihood'] as const).flatMap((name) => {
+  // An autoencoder has a reconstruction alone.
+  const measure = Object.hasOwn(metrics, 'test_negative_elbo') ? 'test_negative_elbo' : 'test_reconstruction';
+  const highlights = ([measure, 'test_negative_log_likelihood'] as const).flatMap((name) => {
     const metric = Object.hasOwn(metrics, name) ? metrics[name] : undefined;
     return metric === undefined
       ? []
@@ -179,9 +181,8 @@ export function curvesSection(svg: Uint8Array | undefined): Section {
           <img
             class="curves"
             src={`data:image/svg+xml;base64,${Buffer.from(svg).toString('base64')}`}
-            width="960"
             height="330"
-            alt="Negative ELBO, reconstruction and KL divergence in nats over the epochs, of the training and the validation part"
+            alt="The terms of the loss in nats over the epochs, of the training and the validation part"
           />
         </div>
       ),
