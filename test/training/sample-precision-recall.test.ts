@@ -43,8 +43,9 @@ describe('precision and recall', () => {
     // Balls of the real points reach to the second neighbour: [-2, 2], [0, 2], [0, 4] and [1, 11].
     const real = [[0], [1], [2], [6]];
     expect(await measured(real, [[-1.9], [2.1], [10.9], [11.1]], 2)).toEqual({ precision: 0.75, recall: 1 });
-    // Those of the generated ones: [-4, -2], [-4, -2], [-5, -1] and [30, 70].
-    expect(await measured(real, [[-2], [-3], [-4], [37]], 2)).toMatchObject({ precision: 0.25, recall: 0 });
+    // Those of generated ones: [1.8, 4], [2.9, 4.1], [2.9, 5.1], [38, 42], [40, 42] and [40, 44].
+    const generated = [[2.9], [3.5], [4], [40], [41], [42]];
+    expect(await measured(real, generated, 2)).toEqual({ precision: 0.5, recall: 0.25 });
   });
 
   test('are what a search over all pairs finds, across blocks of distances', async () => {

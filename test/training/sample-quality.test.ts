@@ -1,14 +1,19 @@
 import { spawn } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { RandomSource, readManifest } from '@elbo/models';
+import { parseClassifierConfiguration } from '@elbo/training/classifier/configuration';
 import type { ClassifierRecord } from '@elbo/training/classifier/record';
+import { trainClassifier } from '@elbo/training/classifier/train';
+import { checkSampleFlags } from '@elbo/training/cli/evaluate-samples';
 import { type Dataset, inMemory } from '@elbo/training/data/dataset';
+import { loadDataset } from '@elbo/training/data/datasets';
 import type { Program } from '@elbo/training/engines/engine';
 import { OnnxRuntimeEngine } from '@elbo/training/engines/onnxruntime';
 import { float32 } from '@elbo/training/onnx/tensor';
+import { loadAnyPreset } from '@elbo/training/presets';
 import { SAMPLE_METRICS, type SampleQualityOptions, sampleQuality } from '@elbo/training/sample-quality/sample-quality';
+import { train } from '@elbo/training/train';
+import { loadPreset } from '@elbo/training/vae/configuration';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { bytesOf } from '../support/examples.js';
 import { suiteDirectory } from '../support/temporary-directory.js';
@@ -220,18 +225,19 @@ describe('elbo evaluate of samples', () => {
   let [model, classifier] = ['', ''];
 
   beforeAll(async () => {
-    const out = directory();
-    const short = ['--limit', '400', '--epochs', '1', '--threads', '1', '--out', out];
-    const trained = [
-      await elbo('train', '--preset', 'shapes-mlp', ...short),
-      await elbo('train', '--preset', 'features-conv', '--dataset', 'shapes', '--set', 'encoder.hidden=[12]', ...short),
-    ];
-    for (const { code, stderr } of trained) expect(code, stderr).toBe(0);
-    model = join(out, 'shapes', '1');
-    classifier = join(out, 'features', '1');
-  }, 120_000);
+    const store = directory();
+    const shapes = await loadDataset('shapes', { limit: 400, seed: 1 });
+    const engine = new OnnxRuntimeEngine(1);
+    const short = { dataset: shapes, store, engine };
+    const trained = await train({ ...short, configuration: { ...loadPreset('shapes-mlp'), epochs: 1 } });
+    const preset = { ...parseClassifierConfiguration(loadAnyPreset('features-conv')), dataset: 'shapes', epochs: 1 };
+    const encoder = { ...preset.encoder, hidden: [12] };
+    const classified = await trainClassifier({ ...short, configuration: { ...preset, encoder } });
+    model = trained?.directory ?? '';
+    classifier = classified?.directory ?? '';
+  });
 
-  test('train a model and a classifier, measure, record', async () => {
+  test('measures the whole test part, and records it', async () => {
     const metrics = `elbo,${SAMPLE_METRICS.join(',')}`;
     const args = ['evaluate', model, '--metrics', metrics, '--classifier', classifier, '--sample-count', '500'];
     const { code, stdout, stderr } = await elbo(...args, '--threads', '1', '--record', '--json');
@@ -267,28 +273,28 @@ describe('elbo evaluate of samples', () => {
   });
 
   test.each([
-    [['--metrics', 'frechet'], /^elbo: metric frechet compares features of a classifier: name one by --classifier/],
-    [['--metrics', 'elbo', '--classifier', 'x'], /^elbo: --classifier is for the metrics frechet, kernel-distance/],
-    [['--sample-count', '100'], /^elbo: --sample-count is for the metrics frechet/],
-    [['--metrics', 'recall', '--classifier', '/nowhere'], /^elbo: \/nowhere\/classifier\.json: no such classifier/],
-    [['--metrics', 'recall', '--sample-count', '3'], /expected a whole number from 20 to 50000/],
-    [['--metrics', 'beauty'], /expected some of elbo, .*, frechet, kernel-distance, precision, recall/],
+    [['frechet'], {}, /^metric frechet compares features of a classifier: name one by --classifier classifiers\/NAME/],
+    [['elbo'], { classifier: 'x' }, /^--classifier is for the metrics frechet, kernel-distance, precision, recall;/],
+    [['elbo'], { sampleCount: 100 }, /^--sample-count is for the metrics frechet/],
+  ])('metrics %j with %j are refused', (metrics, flags, message) => {
+    expect(() => checkSampleFlags(metrics, flags)).toThrow(message);
+  });
+
+  test.each([
+    [['--classifier', '/nowhere'], /^elbo: \/nowhere\/classifier\.json: no such classifier/],
+    [['--classifier', '/nowhere', '--sample-count', '3'], /expected a whole number from 20 to 50000/],
+    [[], /^elbo: metric recall compares features of a classifier/],
   ])('%j: exit code 2 and a line that says what is wrong', async (args, message) => {
-    const { code, stderr, stdout } = await elbo('evaluate', model, '--limit', '100', ...args);
+    const { code, stderr, stdout } = await elbo('evaluate', model, '--limit', '100', '--metrics', 'recall', ...args);
     expect(stderr).toMatch(message);
     expect([code, stdout]).toEqual([2, '']);
     expect(stderr.trimEnd().split('\n')).toHaveLength(1);
   });
 
-  test('a classifier of other images, and missing data, are refused', async () => {
-    const samples = ['--metrics', 'frechet', '--classifier', classifier];
-    const missing = await elbo('evaluate', 'models/mnist/1', '--data-dir', '/nowhere', ...samples);
-    expect(missing.stderr).toMatch(/^elbo: mnist: neither train-images-idx3-ubyte.gz nor/);
-    expect(missing.code).toBe(2);
-    const folder = directory();
-    writeFileSync(join(folder, 'classifier.json'), '{}');
-    const broken = await elbo('evaluate', model, '--metrics', 'frechet', '--classifier', folder, '--limit', '50');
-    expect(broken.stderr).toMatch(/^elbo: .*classifier\.json: .*required/);
-    expect(broken.code).toBe(2);
+  test('missing data are refused', async () => {
+    const args = ['--data-dir', '/nowhere', '--metrics', 'frechet', '--classifier', classifier];
+    const { code, stderr } = await elbo('evaluate', 'models/mnist/1', ...args);
+    expect(stderr).toMatch(/^elbo: mnist: neither train-images-idx3-ubyte.gz nor/);
+    expect(code).toBe(2);
   });
 });
