@@ -6,6 +6,7 @@ import { Graph } from '@elbo/training/onnx/graph';
 import { add, matmul } from '@elbo/training/onnx/ops';
 import { float32 } from '@elbo/training/onnx/tensor';
 import { brief, fixed } from '@elbo/training/pictures/numbers';
+import { isClassifier, loadAnyPreset } from '@elbo/training/presets';
 import { BINS_A_DECADE, SMALLEST_DECADE, weightsOf } from '@elbo/training/report/layer-weights';
 import { principalComponents } from '@elbo/training/report/principal-components';
 import { shares } from '@elbo/training/report/sections/histogram';
@@ -120,30 +121,33 @@ describe('the training command', () => {
       .stdout.split('\0')
       .slice(0, -1);
 
-  test.each(presetNames())('of %s with changes gives the same configuration again', (preset) => {
-    const changed = {
-      ...loadPreset(preset),
-      name: 'other',
-      description: `it's "1"; $(touch x) \`y\`\n& <z>`,
-      dataset: '12',
-      latent_size: 7,
-      seed: 99,
-      objective: { ...loadPreset(preset).objective, beta: 2 },
-    };
-    const words = wordsOf(trainingCommand(record(changed)) ?? '').slice(3);
-    const configuration = words.reduce(
-      (before, word, i) => {
-        const option = words[i - 1];
-        if (option === '--set') return override(before, [word]);
-        if (option === '--seed' || option === '--epochs') return override(before, [`${option.slice(2)}=${word}`]);
-        if (option === '--name' || option === '--dataset')
-          return override(before, [`${option.slice(2)}=${JSON.stringify(word)}`]);
-        return before;
-      },
-      loadPreset(words[words.indexOf('--preset') + 1] ?? ''),
-    );
-    expect(configuration).toEqual(changed);
-  });
+  test.each(presetNames().filter((name) => !isClassifier(loadAnyPreset(name))))(
+    'of %s with changes gives the same configuration again',
+    (preset) => {
+      const changed = {
+        ...loadPreset(preset),
+        name: 'other',
+        description: `it's "1"; $(touch x) \`y\`\n& <z>`,
+        dataset: '12',
+        latent_size: 7,
+        seed: 99,
+        objective: { ...loadPreset(preset).objective, beta: 2 },
+      };
+      const words = wordsOf(trainingCommand(record(changed)) ?? '').slice(3);
+      const configuration = words.reduce(
+        (before, word, i) => {
+          const option = words[i - 1];
+          if (option === '--set') return override(before, [word]);
+          if (option === '--seed' || option === '--epochs') return override(before, [`${option.slice(2)}=${word}`]);
+          if (option === '--name' || option === '--dataset')
+            return override(before, [`${option.slice(2)}=${JSON.stringify(word)}`]);
+          return before;
+        },
+        loadPreset(words[words.indexOf('--preset') + 1] ?? ''),
+      );
+      expect(configuration).toEqual(changed);
+    },
+  );
 
   test('names the nearest preset, the engine, and a limit where fewer examples were taken', () => {
     const mnist = record(loadPreset('mnist-mlp'), { engine: 'tfjs', device: 'cpu' });

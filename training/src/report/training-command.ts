@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Manifest } from '@elbo/models';
 import { publishedDatasets } from '../data/fetch.js';
 import { ENGINES } from '../engines/create-engine.js';
+import { isClassifier, loadAnyPreset } from '../presets.js';
 import { type Configuration, loadPreset, override, parseConfiguration, presetNames } from '../vae/configuration.js';
 
 /**
@@ -13,6 +14,8 @@ export function trainingCommand({ training }: Pick<Manifest, 'training'>, availa
   const configuration = known(training.configuration);
   if (configuration === undefined) return undefined;
   const [nearest] = presetNames()
+    // Classifiers are no models of a store.
+    .filter((preset) => !isClassifier(loadAnyPreset(preset)))
     .map((preset) => ({ preset, changes: differences(loadPreset(preset), configuration) }))
     .filter(({ preset, changes }) => reproduces(preset, changes, configuration))
     .sort((a, b) => a.changes.length - b.changes.length);
