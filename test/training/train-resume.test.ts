@@ -51,6 +51,20 @@ test.each([
   expect(readdirSync(join(broken, '.checkpoints'))).toEqual([]);
 });
 
+test('epochs whose steps were all skipped have no means, after resuming, too', async () => {
+  const { optimiser } = tinyConfiguration();
+  const configuration = tinyConfiguration({ epochs: 3, optimiser: { ...optimiser, skip_gradient_norm: 1e-6 } });
+  const store = temporaryDirectory();
+  const interruption = new AbortController();
+  const onEpoch = () => interruption.abort();
+  expect(await train(options(store, { configuration, onEpoch, signal: interruption.signal }))).toBeUndefined();
+  const resumed = await train(options(store, { configuration, resume: true }));
+  if (resumed === undefined) throw new Error('the run stopped');
+  const curves = readFileSync(join(resumed.directory, 'training-curves.svg'), 'utf8');
+  // Of each of the three terms, none of the training part is drawn.
+  expect(curves.match(/3 not finite/g)).toHaveLength(3);
+});
+
 test('resuming refuses a checkpoint of another configuration, a missing one and an altered one', async () => {
   const store = temporaryDirectory();
   await expect(train(options(store, { resume: true }))).rejects.toThrow(/no checkpoint of this configuration/);

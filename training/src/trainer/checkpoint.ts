@@ -202,7 +202,10 @@ async function readCheckpoint<Epoch>(path: string): Promise<Checkpoint<Epoch>> {
 function decodeCheckpoint<Epoch>(body: Buffer): Checkpoint<Epoch> {
   const headerStart = MAGIC.length + 4;
   const headerEnd = headerStart + body.readUInt32LE(MAGIC.length);
-  const { trainer, best, ...rest } = JSON.parse(body.toString('utf8', headerStart, headerEnd)) as Header<Epoch>;
+  const { trainer, best, ...rest } = JSON.parse(
+    body.toString('utf8', headerStart, headerEnd),
+    notFinite,
+  ) as Header<Epoch>;
   let at = headerEnd;
   const takeBlocks = (sizes: readonly Size[]) =>
     new Map(
@@ -219,6 +222,11 @@ function decodeCheckpoint<Epoch>(body: Buffer): Checkpoint<Epoch> {
     trainer: { ...trainer, tensors: takeBlocks(trainer.tensors) },
     best: best && { epoch: best.epoch, loss: best.loss, weights: takeBlocks(best.tensors) },
   };
+}
+
+/** JSON has null for numbers that are not finite, such as the means of an epoch whose steps were all skipped. */
+function notFinite(_: string, value: unknown): unknown {
+  return value === null ? Number.NaN : value;
 }
 
 function sizesOf(tensors: ReadonlyMap<string, Float32Array>): Size[] {
