@@ -152,6 +152,7 @@ describe.each(Object.entries(SHAPES))('stochastic layers between %s', (_name, { 
 });
 
 test('two layers train, export and come back', async () => {
+  const sizes = new Set<number | undefined>();
   const result = await train({
     engine,
     configuration: tinyConfiguration({
@@ -162,7 +163,9 @@ test('two layers train, export and come back', async () => {
     }),
     dataset: barsDataset(2000),
     store: temporaryDirectory(),
+    onEpoch: ({ latentSize }) => sizes.add(latentSize),
   });
+  expect(sizes).toEqual(new Set([7]));
   const { metrics, latent, prior } = result?.manifest ?? {};
   expect(latent?.size).toBe(7);
   expect(latent?.kl_per_dimension).toHaveLength(7);

@@ -160,6 +160,7 @@ async function trainModel(
       train: { loss, reconstruction, kl },
       validation: { loss: measured.negativeElbo, reconstruction: measured.reconstruction, kl: measured.kl },
       activeUnits: measured.latent.activeUnits,
+      latentSize: model.latentSize,
       ...(summary && { weights: summary }),
     };
     // A generator has no loss that falls as its samples become better: the last epoch with a finite one is kept.

@@ -22,12 +22,12 @@ export function describeTerms(
 
 /** Of an epoch that is over. */
 export function describeEpoch(
-  { family, latent_size: size }: Pick<Configuration, 'family' | 'latent_size'>,
-  { epoch, train: { reconstruction, kl }, validation, activeUnits }: EpochRecord,
+  { family }: Pick<Configuration, 'family'>,
+  { epoch, train: { reconstruction, kl }, validation, activeUnits, latentSize }: EpochRecord,
 ): string {
   const isAutoencoder = family === 'autoencoder';
   const loss = isAutoencoder
     ? `reconstruction train ${reconstruction.toFixed(2)}, validation ${validation?.loss.toFixed(2)}`
     : `−ELBO train ${(reconstruction + kl).toFixed(2)}, validation ${validation?.loss.toFixed(2)} (KL ${validation?.kl.toFixed(2)})`;
-  return `epoch ${epoch}: ${loss}, ${activeUnits} of ${size} latent dimensions active`;
+  return `epoch ${epoch}: ${loss}, ${activeUnits} of ${latentSize} latent dimensions active`;
 }

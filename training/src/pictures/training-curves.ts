@@ -18,6 +18,8 @@ export interface EpochRecord {
   readonly validation?: LossTerms;
   /** Latent dimensions that say something of the validation examples. */
   readonly activeUnits?: number;
+  /** Of all stochastic layers. */
+  readonly latentSize?: number;
   readonly weights?: WeightsSummary;
 }
 
