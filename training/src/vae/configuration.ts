@@ -215,10 +215,11 @@ const DiscriminatorSchema = Type.Object(
     feature_weight: Type.Number({
       minimum: 0,
       maximum: 1e6,
-      default: 0.1,
+      default: 0.02,
       description: "Of that comparison in the decoder's loss, beside the discriminator's judgement",
     }),
-    ...learningFields({ learning_rate: 2e-4, beta1: 0.5, beta2: 0.999 }),
+    // Slower ones fell behind a decoder at 5e-4, to a discriminator at chance.
+    ...learningFields({ learning_rate: 8e-4, beta1: 0.5, beta2: 0.999 }),
   },
   {
     ...closed,
