@@ -213,18 +213,6 @@ describe('a report', () => {
     }
   });
 
-  test('does not draw from a prior that it does not know', async () => {
-    const directory = join(temporaryDirectory(), 'model');
-    cpSync(grey.directory, directory, { recursive: true });
-    const path = join(directory, 'manifest.json');
-    const manifest = JSON.parse(readFileSync(path, 'utf8'));
-    manifest.prior.kind = 'flow';
-    writeFileSync(path, JSON.stringify(manifest));
-    const samples = sectionOf(await pageOf({ directory, dataset: grey.dataset }), 'samples');
-    expect(samples).toContain('no sampler is known for the prior flow');
-    expect(imagesIn(samples)).toEqual([]);
-  });
-
   test('refuses data of another shape, and says where examples are not those of the training', async () => {
     const file = join(temporaryDirectory(), 'page.html');
     await expect(writeReport({ directory: grey.directory, dataset: colour.dataset, file, engine })).rejects.toThrow(

@@ -18,6 +18,13 @@ describe('configuration', () => {
     for (const name of presetNames()) expect(parseAnyConfiguration(loadAnyPreset(name))).toBeDefined();
   });
 
+  test('encoder and decoder may be given as one object', () => {
+    const layers = { convolutions: [], hidden: [8] };
+    const { encoder, decoder } = parseConfiguration({ ...loadPreset('shapes-mlp'), encoder: layers, decoder: layers });
+    expect(encoder).toEqual(layers);
+    expect(decoder).toEqual({ ...layers, stochastic_layers: [] });
+  });
+
   test('an unknown preset is refused with the known ones', () => {
     expect(() => loadPreset('../mnist-mlp')).toThrow(
       /preset "..\/mnist-mlp" is not known; there are: .*images-conv, .*mnist-conv, .*mnist-mlp/,

@@ -71,7 +71,10 @@ export async function tableModel(store: string, columns: readonly string[]): Pro
     });
     return inMemory(values, [4]);
   };
-  const dataset = { ...(await datasetOf('rows', { train: part(500), test: part(80) })), columns };
+  const rows = await datasetOf('rows', { train: part(500), test: part(80) });
+  if (rows.input.kind !== 'vector') throw new Error('rows are not images');
+  const input = { ...rows.input, columns: columns.map((column) => ({ name: column, kind: 'numeric' as const })) };
+  const dataset = { ...rows, input };
   const configuration = { ...loadPreset('table'), ...small, epochs: 20, name: 'rows', dataset: 'rows', latent_size: 4 };
   return trained(store, configuration, dataset);
 }

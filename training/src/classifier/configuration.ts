@@ -4,6 +4,7 @@ import { Default } from 'typebox/value';
 import {
   ConfigurationError,
   ConfigurationSchema,
+  copyOf,
   DROPOUT_FIELDS,
   dropoutRules,
   firstError,
@@ -55,7 +56,7 @@ const validator = Compile(ClassifierSchema);
 
 /** @throws {ConfigurationError} naming the first field that is wrong */
 export function parseClassifierConfiguration(json: unknown): ClassifierConfiguration {
-  const filled = Default(ClassifierSchema, structuredClone(json));
+  const filled = Default(ClassifierSchema, copyOf(json));
   if (!validator.Check(filled)) throw firstError(ClassifierSchema, filled);
   const { convolutions, hidden } = filled.encoder;
   const rules = [

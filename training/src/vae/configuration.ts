@@ -380,9 +380,16 @@ const presetDirectory = fileURLToPath(new URL('../../presets/', import.meta.url)
 /** @throws {ConfigurationError} naming the first field that is wrong */
 export function parseConfiguration(json: unknown): Configuration {
   // Fields with a default may be left out, as configurations of older models do.
-  const filled = Default(ConfigurationSchema, structuredClone(json));
+  const filled = Default(ConfigurationSchema, copyOf(json));
   if (validator.Check(filled)) return consistent(filled);
   throw firstError(ConfigurationSchema, filled);
+}
+
+/** A copy in which encoder and decoder are two, should a program give both the same layers. */
+export function copyOf(json: unknown): unknown {
+  if (Array.isArray(json)) return json.map(copyOf);
+  if (!isRecord(json)) return json;
+  return Object.fromEntries(Object.entries(json).map(([key, value]) => [key, copyOf(value)]));
 }
 
 /** What is wrong with a configuration that does not fit its schema. */
