@@ -3,10 +3,16 @@ import { fileURLToPath } from 'node:url';
 
 const cli = fileURLToPath(new URL('../../training/bin/elbo.js', import.meta.url));
 
+export interface Ended {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
 /** Runs the command line in a process of its own, to its end. */
-export function elbo(args: readonly string[]): Promise<{ code: number | null; stdout: string; stderr: string }> {
+export function elbo(args: readonly string[], { cwd }: { readonly cwd?: string } = {}): Promise<Ended> {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [cli, ...args], { env: { PATH: process.env.PATH } });
+    const child = spawn(process.execPath, [cli, ...args], { cwd, env: { PATH: process.env.PATH } });
     let [stdout, stderr] = ['', ''];
     child.stdout.on('data', (chunk) => {
       stdout += chunk;

@@ -1,28 +1,15 @@
-import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
+import { elbo as runElbo } from '../support/elbo.js';
 import { temporaryDirectory } from '../support/temporary-directory.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
-const cli = join(root, 'training', 'bin', 'elbo.js');
 const shapes = join(root, 'models', 'shapes', '1');
 const mnist = join(root, 'models', 'mnist', '1');
 
-function elbo(args: readonly string[], cwd = root): Promise<{ code: number | null; stdout: string; stderr: string }> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [cli, ...args, '--threads', '1'], { cwd, env: { PATH: process.env.PATH } });
-    let [stdout, stderr] = ['', ''];
-    child.stdout.on('data', (chunk) => {
-      stdout += chunk;
-    });
-    child.stderr.on('data', (chunk) => {
-      stderr += chunk;
-    });
-    child.on('error', reject).on('close', (code) => resolve({ code, stdout, stderr }));
-  });
-}
+const elbo = (args: readonly string[], cwd = root) => runElbo([...args, '--threads', '1'], { cwd });
 
 test('elbo report writes a page into the current directory, with JSON as the last line', async () => {
   const directory = temporaryDirectory();

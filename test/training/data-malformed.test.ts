@@ -1,14 +1,12 @@
-import { execFileSync, spawn } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { DataError } from '@elbo/training/data/data-error';
 import { loadDataset } from '@elbo/training/data/datasets';
 import { describe, expect, test } from 'vitest';
+import { type Ended, elbo } from '../support/elbo.js';
 import { malformedFiles } from '../support/malformed.js';
 import { temporaryDirectory } from '../support/temporary-directory.js';
-
-const cli = fileURLToPath(new URL('../../training/bin/elbo.js', import.meta.url));
 
 /** What loading bombs and lies may take beside what was there before. */
 const MEMORY_LIMIT = 100 << 20;
@@ -72,17 +70,7 @@ describe('malformed files', () => {
   });
 });
 
-function train(dataset: string, directory: string): Promise<{ code: number | null; stderr: string; stdout: string }> {
+function train(dataset: string, directory: string): Promise<Ended> {
   const args = ['train', '--preset', 'shapes-mlp', '--dataset', dataset, '--out', join(directory, 'models')];
-  return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [cli, ...args, '--cache-dir', join(directory, 'cache')]);
-    let [stdout, stderr] = ['', ''];
-    child.stdout.on('data', (chunk) => {
-      stdout += chunk;
-    });
-    child.stderr.on('data', (chunk) => {
-      stderr += chunk;
-    });
-    child.on('error', reject).on('close', (code) => resolve({ code, stdout, stderr }));
-  });
+  return elbo([...args, '--cache-dir', join(directory, 'cache')]);
 }

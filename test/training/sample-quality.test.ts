@@ -1,5 +1,3 @@
-import { spawn } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
 import { RandomSource, readManifest } from '@elbo/models';
 import { parseClassifierConfiguration } from '@elbo/training/classifier/configuration';
 import type { ClassifierRecord } from '@elbo/training/classifier/record';
@@ -15,25 +13,10 @@ import { SAMPLE_METRICS, type SampleQualityOptions, sampleQuality } from '@elbo/
 import { train } from '@elbo/training/train';
 import { loadPreset } from '@elbo/training/vae/configuration';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { elbo } from '../support/elbo.js';
 import { bytesOf } from '../support/examples.js';
 import { suiteDirectory } from '../support/temporary-directory.js';
 import { barsDataset } from './support/bars.js';
-
-const cli = fileURLToPath(new URL('../../training/bin/elbo.js', import.meta.url));
-
-function elbo(...args: readonly string[]): Promise<{ code: number | null; stdout: string; stderr: string }> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [cli, ...args], { env: { PATH: process.env.PATH } });
-    let [stdout, stderr] = ['', ''];
-    child.stdout.on('data', (chunk) => {
-      stdout += chunk;
-    });
-    child.stderr.on('data', (chunk) => {
-      stderr += chunk;
-    });
-    child.on('error', reject).on('close', (code) => resolve({ code, stdout, stderr }));
-  });
-}
 
 const PIXELS = 36;
 
@@ -240,7 +223,7 @@ describe('elbo evaluate of samples', () => {
   test('measures the whole test part, and records it', async () => {
     const metrics = `elbo,${SAMPLE_METRICS.join(',')}`;
     const args = ['evaluate', model, '--metrics', metrics, '--classifier', classifier, '--sample-count', '500'];
-    const { code, stdout, stderr } = await elbo(...args, '--threads', '1', '--record', '--json');
+    const { code, stdout, stderr } = await elbo([...args, '--threads', '1', '--record', '--json']);
     expect(code, stderr).toBe(0);
     const measured = JSON.parse(stdout.trimEnd().split('\n').at(-1) ?? '').metrics;
     expect(Object.keys(measured)).toEqual([
@@ -265,7 +248,7 @@ describe('elbo evaluate of samples', () => {
 
   test('on the validation part, no test image is looked at', async () => {
     const part = ['--split', 'validation', '--limit', '400', '--metrics', 'frechet', '--classifier', classifier];
-    const { code, stdout, stderr } = await elbo('evaluate', model, ...part, '--threads', '1');
+    const { code, stdout, stderr } = await elbo(['evaluate', model, ...part, '--threads', '1']);
     expect(code, stderr).toBe(0);
     expect(stdout).toMatch(
       /^validation_classifier_frechet_distance \S+ {2}\(40 examples; 40 expected .* against 40 validation images; .* 40 training images/,
@@ -285,7 +268,7 @@ describe('elbo evaluate of samples', () => {
     [['--classifier', '/nowhere', '--sample-count', '3'], /expected a whole number from 20 to 50000/],
     [[], /^elbo: metric recall compares features of a classifier/],
   ])('%j: exit code 2 and a line that says what is wrong', async (args, message) => {
-    const { code, stderr, stdout } = await elbo('evaluate', model, '--limit', '100', '--metrics', 'recall', ...args);
+    const { code, stderr, stdout } = await elbo(['evaluate', model, '--limit', '100', '--metrics', 'recall', ...args]);
     expect(stderr).toMatch(message);
     expect([code, stdout]).toEqual([2, '']);
     expect(stderr.trimEnd().split('\n')).toHaveLength(1);
@@ -293,7 +276,7 @@ describe('elbo evaluate of samples', () => {
 
   test('missing data are refused', async () => {
     const args = ['--data-dir', '/nowhere', '--metrics', 'frechet', '--classifier', classifier];
-    const { code, stderr } = await elbo('evaluate', 'models/mnist/1', ...args);
+    const { code, stderr } = await elbo(['evaluate', 'models/mnist/1', ...args]);
     expect(stderr).toMatch(/^elbo: mnist: neither train-images-idx3-ubyte.gz nor/);
     expect(code).toBe(2);
   });
