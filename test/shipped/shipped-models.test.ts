@@ -2,14 +2,16 @@ import { fileURLToPath } from 'node:url';
 import { listModels, readModel } from '@elbo/models';
 import { readTrainedModel } from '@elbo/training/evaluation/trained-model';
 import { float32Initialisers } from '@elbo/training/onnx/decode';
+import { loadAnyPreset } from '@elbo/training/presets';
 import { presetNames } from '@elbo/training/vae/configuration';
 import { describe, expect, test } from 'vitest';
 
 const store = fileURLToPath(new URL('../../models', import.meta.url));
 const references = await listModels(store);
 
-test('mnist and shapes are shipped', () => {
-  expect(references.map(({ name }) => name)).toEqual(expect.arrayContaining(['mnist', 'shapes']));
+test('digits, clothing, digits by class and shapes are shipped', () => {
+  const names = ['fashion-mnist', 'mnist', 'mnist-conditional', 'shapes'];
+  expect(references.map(({ name }) => name)).toEqual(expect.arrayContaining(names));
 });
 
 describe.each(references)('the shipped model $name/$version', ({ directory, name }) => {
@@ -22,7 +24,7 @@ describe.each(references)('the shipped model $name/$version', ({ directory, name
   test('records the configuration, the data and the metrics that its numbers can be made again with', async () => {
     const { manifest, configuration } = await readTrainedModel(directory);
     expect(configuration.name).toBe(name);
-    expect(presetNames()).toContain(`${name}-mlp`);
+    expect(presetNames().some((preset) => loadAnyPreset(preset).name === name)).toBe(true);
     for (const metric of ['validation_negative_elbo', 'test_negative_elbo', 'test_negative_log_likelihood']) {
       expect(manifest.metrics[metric]?.unit, metric).toBe('nats');
     }
