@@ -109,6 +109,30 @@ test('data without classes are refused', async () => {
   ).rejects.toThrow(/conditional is true; expected a data set with the class of each example/);
 });
 
+test('data of one class are refused before training, as is a test part without classes', async () => {
+  const { train: examples, test: heldOut } = dataset;
+  const one = (part: Examples) => ({ ...part, labels: new Uint8Array(part.count) });
+  const { labels: _, ...unlabelled } = heldOut;
+  for (const changed of [{ train: one(examples), test: one(heldOut) }, { test: unlabelled }]) {
+    await expect(
+      train({ engine, configuration, dataset: { ...dataset, ...changed }, store: temporaryDirectory() }),
+    ).rejects.toThrow(/^conditional is true; expected a data set with the class of each example, of two classes/);
+  }
+});
+
+test('a class that only the test part has is known to the model', async () => {
+  const labels = dataset.test.labels?.slice() ?? new Uint8Array();
+  labels[0] = SIDE;
+  const result = await train({
+    engine,
+    configuration: { ...configuration, epochs: 1 },
+    dataset: { ...dataset, test: { ...dataset.test, labels } },
+    store: temporaryDirectory(),
+  });
+  expect(result?.manifest.condition).toMatchObject({ classes: SIDE + 1 });
+  expect(result?.manifest.condition?.frequencies.at(-1)).toBe(0);
+});
+
 test('a VampPrior, whose pseudo-inputs have no class, is refused', () => {
   expect(() => parseConfiguration({ ...configuration, prior: 'vamp' })).toThrow(
     /prior is vamp; expected .* conditional/,

@@ -191,6 +191,13 @@ test.each([
   expect(() => buildModel(configuration, [1, 6, 6])).toThrow(message);
 });
 
+test('more latent dimensions than a score can be made of are refused before training', () => {
+  const configuration = withLayers({ after_layer: 2, latents: 300 });
+  expect(() => buildModel(configuration, [1, 6, 6])).toThrow(
+    /^the stochastic layers have 2703 latent dimensions; expected at most 2048/,
+  );
+});
+
 test('a doubly reparameterised gradient is refused, as posteriors depend on samples', () => {
   const configuration = withLayers({ after_layer: 0, latents: 1 });
   const objective = { ...configuration.objective, importance_samples: 5, doubly_reparameterised: true };

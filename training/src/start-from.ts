@@ -1,4 +1,4 @@
-import { readManifest } from '@elbo/models';
+import { GRAPH_FILES } from '@elbo/models';
 import type { Dataset } from './data/dataset.js';
 import { readTrainedModel } from './evaluation/trained-model.js';
 import type { WeightValues } from './nn/parameters.js';
@@ -24,15 +24,15 @@ export async function startFrom(
   { seed, validation_fraction: fraction }: Configuration,
   { sha256 }: Pick<Dataset, 'sha256'>,
 ): Promise<StartingPoint> {
-  const { name, version, files, training } = await readManifest(directory);
-  const { configuration, weights } = await readTrainedModel(directory);
+  const { manifest, configuration, weights } = await readTrainedModel(directory);
+  const { name, version, files, training } = manifest;
   const isSplitAlike = configuration.seed === seed && configuration.validation_fraction === fraction;
   if (training.dataset.sha256 === sha256 && !isSplitAlike) {
     throw new ConfigurationError(
       `${directory} was trained with seed ${configuration.seed} and validation_fraction ${configuration.validation_fraction}; expected the same here, or examples that it has seen would be validated on`,
     );
   }
-  const hashes = ['encoder.onnx', 'decoder.onnx'].map((file) => files[file]?.sha256.slice(0, 16));
+  const hashes = [GRAPH_FILES.encoder, GRAPH_FILES.decoder].map((file) => files[file]?.sha256.slice(0, 16));
   return { version: `${name}/${version} ${hashes.join(' ')}`, weights };
 }
 

@@ -43,9 +43,9 @@ export interface TrainResult {
   readonly manifest: Manifest;
   /**
    * Epoch, from 1, whose weights were exported: the one with the lowest validation −ELBO, of an autoencoder the lowest
-   * reconstruction, and the last of a vae-gan, whose −ELBO of pixels does not say how good samples are. With variational dropout the KL
-   * of the weights counts too, an example's share of it, and no epoch of its warm-up is chosen: an epoch that has pruned
-   * little would often be better on the validation part.
+   * reconstruction, and the last of a vae-gan, whose −ELBO of pixels does not say how good samples are. With variational
+   * dropout the KL of the weights counts too, an example's share of it, and no epoch of its warm-up is chosen: an epoch
+   * that has pruned little would often be better on the validation part.
    */
   readonly bestEpoch: number;
   /** Largest difference between the exported graphs and the trained one. */
@@ -82,7 +82,7 @@ export async function train(options: TrainOptions): Promise<TrainResult | undefi
   const modelOptions = {
     dtype: examples.dtype,
     columns: input.kind === 'vector' ? input.columns : undefined,
-    classes: examples.labels === undefined ? undefined : classCount(dataset.train),
+    classes: classesOf(dataset),
     moments: await momentsFor(configuration.likelihood, examples),
     convolutions: engine.convolutions,
   };
@@ -123,6 +123,12 @@ export async function train(options: TrainOptions): Promise<TrainResult | undefi
   });
   await checkpoints.clear();
   return { ...exported, bestEpoch: best.epoch, secondsPerStep: run.secondsPerStep };
+}
+
+/** How many classes the data have; a class that only the test part has is one, too. Undefined where a part has none. */
+function classesOf({ train, test }: Dataset): number | undefined {
+  if (train.labels === undefined || test.labels === undefined) return undefined;
+  return Math.max(classCount(train), classCount(test));
 }
 
 /**

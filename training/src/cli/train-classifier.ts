@@ -2,6 +2,7 @@ import type { ClassifierConfiguration } from '../classifier/configuration.js';
 import { type TrainClassifierOptions, trainClassifier } from '../classifier/train.js';
 import { duration } from '../pictures/numbers.js';
 import type { ProgressDisplay } from './progress.js';
+import { printTrained } from './trained-line.js';
 import { describeWeights, ofWeights } from './weights.js';
 
 /** Trains a classifier, showing how it goes; false where it was interrupted. */
@@ -40,20 +41,7 @@ export async function runClassifier(
   console.log(
     `  compression ${sparsity.compression.toFixed(1)}: ${sparsity.non_zero} of ${sparsity.weights} weights left`,
   );
-  if (json) {
-    const { name, version } = record;
-    console.log(
-      JSON.stringify({
-        directory,
-        name,
-        version,
-        best_epoch: bestEpoch,
-        ms_per_step: 1000 * secondsPerStep,
-        metrics,
-        sparsity,
-      }),
-    );
-  }
+  if (json) printTrained(result, record, { sparsity });
   return true;
 }
 

@@ -24,6 +24,7 @@ import {
 import { type ProgressDisplay, phasedProgress, progressDisplay } from './progress.js';
 import { skippedSteps } from './skipped-steps.js';
 import { runClassifier } from './train-classifier.js';
+import { printTrained } from './trained-line.js';
 import { describeWeights, ofWeights } from './weights.js';
 
 interface TrainFlags extends EngineFlags {
@@ -164,20 +165,7 @@ async function runVae(options: TrainOptions, display: ProgressDisplay, json: boo
   for (const [name, { value, unit }] of Object.entries(manifest.metrics)) {
     console.log(`  ${name} ${value.toFixed(2)} ${unit ?? ''}`);
   }
-  if (json) {
-    const { name, version, metrics } = manifest;
-    console.log(
-      JSON.stringify({
-        directory,
-        name,
-        version,
-        best_epoch: bestEpoch,
-        parity,
-        ms_per_step: 1000 * secondsPerStep,
-        metrics,
-      }),
-    );
-  }
+  if (json) printTrained(result, manifest, { parity });
   return true;
 }
 

@@ -5,7 +5,7 @@ import { chunksOf, type Examples, exampleSize } from './dataset.js';
 /** The largest count, up to which float32 holds every whole number. */
 export const LARGEST_COUNT = 2 ** 24;
 
-/** What the numbers of a column must be, for messages, and the largest of them; undefined: any number. */
+/** What the numbers of a column must be, for messages, and the largest of them; undefined: every number will do. */
 export interface WholeNumbers {
   readonly expected: string;
   readonly largest: number;

@@ -23,12 +23,7 @@ export interface TrainedModel {
 export async function readTrainedModel(directory: string): Promise<TrainedModel> {
   const { manifest, graphs, prior } = await readModel(directory);
   const configuration = parseConfiguration(manifest.training.configuration);
-  const { input } = manifest;
-  const model = buildModel(configuration, input.shape, {
-    isTrained: true,
-    classes: manifest.condition?.classes,
-    columns: input.kind === 'vector' ? input.columns : undefined,
-  });
+  const model = trainedModel(configuration, manifest);
   const initialisers = new Map(Object.values(graphs).flatMap((graph) => [...float32Initialisers(graph)]));
   const weights = new Map(
     model.parameters.map(({ name, shape }) => {
@@ -40,4 +35,19 @@ export async function readTrainedModel(directory: string): Promise<TrainedModel>
     }),
   );
   return { manifest, configuration, model, weights, decoder: graphs.decoder, prior };
+}
+
+/**
+ * The network of a configuration as it is exported, for the data that a manifest describes.
+ * @throws {ConfigurationError} where the configuration does not suit them
+ */
+export function trainedModel(
+  configuration: Configuration,
+  { input, condition }: Pick<Manifest, 'input' | 'condition'>,
+): Model {
+  return buildModel(configuration, input.shape, {
+    isTrained: true,
+    classes: condition?.classes,
+    columns: input.kind === 'vector' ? input.columns : undefined,
+  });
 }

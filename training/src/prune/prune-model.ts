@@ -5,12 +5,11 @@ import { DataError } from '../data/data-error.js';
 import { type Dataset, splitValidation } from '../data/dataset.js';
 import type { Engine } from '../engines/engine.js';
 import { evaluate } from '../evaluation/evaluate.js';
-import { readTrainedModel } from '../evaluation/trained-model.js';
+import { readTrainedModel, trainedModel } from '../evaluation/trained-model.js';
 import { exportModel } from '../export/exporter.js';
 import { type Sparsity, sparsityOf } from '../nn/sparsity.js';
 import { flopsOf } from '../onnx/flops.js';
 import { binarises } from '../vae/configuration.js';
-import { buildModel } from '../vae/model.js';
 import { prune } from './prune.js';
 import { compareSpeed, type Speed } from './speed.js';
 
@@ -63,13 +62,7 @@ export async function pruneModel(options: PruneOptions): Promise<PruneResult> {
     );
   }
   const smaller = prune(configuration, model, weights, threshold);
-  const { input } = manifest;
-  const smallerModel = buildModel(smaller.configuration, input.shape, {
-    convolutions: engine.convolutions,
-    columns: input.kind === 'vector' ? input.columns : undefined,
-    classes: manifest.condition?.classes,
-    isTrained: true,
-  });
+  const smallerModel = trainedModel(smaller.configuration, manifest);
 
   const { seed, validation_fraction: fraction } = configuration;
   const { train, validation } = splitValidation(dataset.train, fraction, seed);
@@ -89,7 +82,7 @@ export async function pruneModel(options: PruneOptions): Promise<PruneResult> {
     model: smallerModel,
     weights: smaller.weights,
     configuration: smaller.configuration,
-    input,
+    input: manifest.input,
     train,
     validation,
     training: { ...manifest.training, configuration: smaller.configuration },

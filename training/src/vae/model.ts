@@ -21,12 +21,15 @@ export interface Inference {
   readonly posterior: Posterior;
   /** [N, latentSize] */
   readonly z: Tensor;
-  /** What the likelihood takes, from z: → [N, D]. */
+  /** What the likelihood takes, from z: → [N, K]. */
   decode(): Tensor;
 }
 
 export interface InferenceOptions {
-  /** Standard normal, [N, latentSize]: z is drawn with it. Without it z is the mean, layer by layer, as always in an autoencoder. */
+  /**
+   * Standard normal, [N, latentSize]: z is drawn with it. Without it z is the mean, layer by layer, as always in an
+   * autoencoder.
+   */
   readonly noise?: Tensor;
   /** Samples of z for each example, which then come beside each other: N is that of x times so many. */
   readonly samples?: number;
@@ -79,11 +82,14 @@ export interface ModelOptions extends Omit<LikelihoodData, 'shape'> {
 const FLOAT_BYTES = 4;
 /** Protobuf messages end at 2 GiB, and the scorer's graph holds all weights. */
 const LARGEST_MODEL = 1.5 * 2 ** 30;
+/** Its covariance takes half a minute to invert, and 16 MiB of the scorer. */
+const LARGEST_LATENT_SPACE = 2048;
 
 /**
  * The model of a configuration.
  * @param inputShape of one example: [channels, height, width] or [columns]
- * @throws {ConfigurationError} where the configuration does not suit that shape, or is of more weights than a file holds
+ * @throws {ConfigurationError} where the configuration does not suit that shape, or is of more weights or latent
+ *   dimensions than can be exported
  */
 export function buildModel(
   configuration: Configuration,
@@ -93,8 +99,10 @@ export function buildModel(
   const { latent_size: topSize, log_variance_limit: limit } = configuration;
   const likelihood = likelihoodFor(configuration.likelihood, { ...data, shape: inputShape });
 
-  if (configuration.conditional && known === undefined) {
-    throw new ConfigurationError('conditional is true; expected a data set with the class of each example');
+  if (configuration.conditional && !(known !== undefined && known > 1)) {
+    throw new ConfigurationError(
+      `conditional is true; expected a data set with the class of each example, of two classes at least${known === 1 ? ', where there is one' : ''}`,
+    );
   }
   const classes = configuration.conditional ? known : undefined;
   const make = isTrained ? () => plain : layersOf(configuration);
@@ -144,6 +152,11 @@ export function buildModel(
       `the layers of encoder and decoder have ${(bytes / 2 ** 30).toFixed(1)} GiB of weights; expected at most ${LARGEST_MODEL / 2 ** 30} GiB, which is what an ONNX file holds`,
     );
   }
+  if (latentSize > LARGEST_LATENT_SPACE) {
+    throw new ConfigurationError(
+      `the stochastic layers have ${latentSize} latent dimensions; expected at most ${LARGEST_LATENT_SPACE}, since the anomaly score takes the inverse of their covariance`,
+    );
+  }
 
   return {
     inputShape,
@@ -187,12 +200,12 @@ export function buildModel(
     },
     decode(z, weights, label) {
       const [top, ...lower] = partsOf(z, sizes);
-      const next = lower.values();
+      const form = decoder.formFor(z, weights);
       const decode = decoder.descend(
         withLabel(top, label),
         weights,
-        decoder.formFor(z, weights),
-        () => next.next().value ?? top,
+        form,
+        (layer) => lower[decoder.stochasticLayers.indexOf(layer)],
       );
       return decode();
     },
@@ -218,14 +231,9 @@ function mixtureOf(
   isTrained: boolean,
   vamp: Omit<VampOptions, 'components'>,
 ): MixturePrior | undefined {
-  switch (prior) {
-    case 'standard-normal':
-      return undefined;
-    case 'gaussian-mixture':
-      return isTrained ? fixedMixture(components, size) : undefined;
-    case 'vamp':
-      return isTrained ? fixedMixture(components, size) : vampPrior({ ...vamp, components });
-  }
+  if (prior === 'standard-normal') return undefined;
+  if (isTrained) return fixedMixture(components, size);
+  return prior === 'vamp' ? vampPrior({ ...vamp, components }) : undefined;
 }
 
 /** Those of each stochastic layer. */

@@ -97,7 +97,7 @@ export interface Decoder extends Part {
   /**
    * Runs as far as the last stochastic layer.
    * @param z of the first stochastic layer, [N, latent size], beside the class of each example where there are classes
-   * @returns the rest of the way: → [N, D]
+   * @returns the rest of the way: → [N, K]
    */
   descend(z: Tensor, weights: Weights, form: ConvolutionForm, latents: LatentSource): () => Tensor;
   /** The form for a graph with latents such as z. */
@@ -120,17 +120,14 @@ export function withLabel(x: Tensor, label: Tensor | undefined): Tensor {
 }
 
 export interface DecoderOptions extends EncoderOptions {
-  /** [D]: what the last layer's bias starts at, 0 unless given; one number a channel for a convolution. */
+  /** [K]: what the last layer's bias starts at, 0 unless given; one number a channel for a convolution. */
   readonly outputBias?: Float64Array | undefined;
 }
 
 /**
- * The whole decoder: dense layers, then transposed convolutions, each but the last followed by the activation.
- * [N, latent size] → [N, K], with K the product of `outputShape`.
- * @param outputBias [K]: what the last layer's bias starts at, 0 unless given; one number a channel for a convolution
- * @throws {ConfigurationError} where the convolutions do not fit the data
  * The whole decoder: dense layers, then transposed convolutions, each but the last followed by the activation, with
- * stochastic layers between them where the configuration asks for some.
+ * stochastic layers between them where the configuration asks for some. [N, latent size] → [N, K], with K the product of
+ * `outputShape`.
  * @throws {ConfigurationError} where the convolutions or stochastic layers do not fit the data or the encoder
  */
 export function decoderNetwork(
@@ -176,6 +173,7 @@ export function decoderNetwork(
     },
   };
 }
+
 /** The layers of a decoder from the latent variables to the data. */
 function decoderLayers(
   { decoder: { convolutions, hidden }, activation, latent_size: latentSize }: Configuration,

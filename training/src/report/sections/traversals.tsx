@@ -147,14 +147,13 @@ async function tableOf(model: ServedModel, walks: readonly Walk[], observed: Obs
     const [low, high] = await model.decode(points(start, walk, 2), [start.label, start.label]);
     effects.push(high.map((value, j) => value - low[j]));
   }
-  const drawn = model.drawFromPrior(SCALE_SAMPLES, 0);
   const rows =
     observed !== undefined
       ? await readItems(
           observed.examples,
           Array.from({ length: Math.min(SCALE_SAMPLES, observed.examples.count) }, (_, i) => i),
         )
-      : await model.decode(drawn);
+      : await model.decode(model.drawFromPrior(SCALE_SAMPLES, 0));
   const units = scales(rows);
   const changes = effects.map((effect) => Array.from(effect, (change, j) => change / (units[j] ?? 1)));
   // The columns that move most, in the order of the table.
