@@ -1,6 +1,6 @@
-import type { ImageInput } from '@elbo/models';
+import { type ImageInput, MAX_IMAGE_PIXELS } from '@elbo/models';
 import { CodecError } from '@elbo/server/codecs/errors';
-import { itemFromImage, MAX_IMAGE_PIXELS } from '@elbo/server/codecs/image-input';
+import { itemFromImage } from '@elbo/server/codecs/image-input';
 import { pngFromErrorMap, pngFromItems } from '@elbo/server/codecs/image-output';
 import fc from 'fast-check';
 import sharp, { type Sharp } from 'sharp';

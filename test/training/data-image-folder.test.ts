@@ -167,13 +167,9 @@ describe('a folder that is none gives a DataError that names the file', () => {
     [
       'text',
       Buffer.from('<svg xmlns="http://www.w3.org/2000/svg"/>'),
-      /bad\.png: it begins with 0x3c73766720786d6c; expected a PNG, JPEG or WebP image/,
+      /bad\.png is not a PNG, JPEG or WebP image: it begins with "<svg xmlns=/,
     ],
-    [
-      'a PNG without a picture',
-      Buffer.from('89504e470d0a1a0a', 'hex'),
-      /bad\.png: the image is damaged or unsupported \(/,
-    ],
+    ['a PNG without a picture', Buffer.from('89504e470d0a1a0a', 'hex'), /bad\.png is a damaged or unsupported image: /],
   ])('%s', async (_, content, expected) => {
     const folder = temporaryDirectory();
     put(folder, 'good.png', await good());
@@ -228,7 +224,7 @@ describe('a folder that is none gives a DataError that names the file', () => {
         .png()
         .toBuffer(),
     );
-    expect(await complaint(folder)).toMatch(/bomb\.png: the image has more than 50000000 pixels; expected fewer/);
+    expect(await complaint(folder)).toMatch(/bomb\.png has more than the limit of 50000000 pixels/);
     const large = temporaryDirectory();
     put(
       large,

@@ -1,7 +1,6 @@
-import type { ImageInput } from '@elbo/models';
+import { type ImageInput, MAX_IMAGE_PIXELS } from '@elbo/models';
 import sharp from 'sharp';
 import { CodecError } from './errors.js';
-import { MAX_IMAGE_PIXELS } from './image-input.js';
 
 /** Pixels between the cells of a grid, and their grey level. */
 const GAP = 2;

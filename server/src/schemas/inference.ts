@@ -1,5 +1,5 @@
+import { MAX_IMAGE_PIXELS } from '@elbo/models';
 import { type TSchema, Type } from 'typebox';
-import { MAX_IMAGE_PIXELS } from '../codecs/image-input.js';
 import { binary, json } from './common.js';
 
 /** Samples in one request at most. */

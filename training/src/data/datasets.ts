@@ -7,7 +7,7 @@ import { readCsv } from './csv.js';
 import { DataError } from './data-error.js';
 import { type Dataset, type Examples, slice, subset, take } from './dataset.js';
 import { readIdxExamples, readIdxRows } from './idx.js';
-import { type ImageForm, readImageFolder } from './image-folder.js';
+import { type ImageForm, RESIZE, readImageFolder } from './image-folder.js';
 import { readNpy } from './npy.js';
 import { readNpz } from './npz.js';
 import { type DataProgress, RowStore } from './row-store.js';
@@ -204,7 +204,7 @@ function inputOf(
     channel_order: 'CHW',
     colour: channels === 3 ? 'rgb' : 'grey',
     value_range: [0, 1],
-    resize: { fit: 'contain', background: 0 },
+    resize: RESIZE,
   };
 }
 

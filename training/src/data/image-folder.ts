@@ -2,12 +2,19 @@ import { constants, type Stats } from 'node:fs';
 import { open, readdir, stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
+import {
+  checkImageSignature,
+  ImageError,
+  type ImageInput,
+  imageError,
+  imagePixels,
+  MAX_IMAGE_PIXELS,
+} from '@elbo/models';
 import sharp, { type Metadata } from 'sharp';
 import { DataError } from './data-error.js';
 import { exampleSize } from './dataset.js';
-import { channelsFirst } from './number-array.js';
 import { type DataProgress, Fingerprint, type RowStore, type StoredRows } from './row-store.js';
-import { asDataError, checkUnchanged, type FileStamp, oneLine, stampOf } from './source-file.js';
+import { asDataError, checkUnchanged, type FileStamp, stampOf } from './source-file.js';
 
 /** What images are brought to. */
 export interface ImageForm {
@@ -33,8 +40,6 @@ const IMAGE_NAME = /\.(?:png|jpe?g|webp)$/i;
 const DEFAULT_SIDE = 64;
 const MAX_VALUES = 1 << 24;
 
-/** As the service that reads them later: the largest phone cameras have 50 million. */
-const MAX_PIXELS = 50_000_000;
 const MAX_FILE_BYTES = 256 << 20;
 
 /** Where most headers end; for others, the whole file is read. */
@@ -42,8 +47,8 @@ const HEADER_BYTES = 64 << 10;
 
 const STATS_AT_ONCE = 16;
 
-/** Grey level behind transparent pixels and beside narrow images, as in the manifest's `resize`. */
-const BACKGROUND = { r: 0, g: 0, b: 0 };
+/** How an image of another size becomes one of the data set's; the manifest says it to the service. */
+export const RESIZE: ImageInput['resize'] = { fit: 'contain', background: 0 };
 
 // A cache of decoded images only grows a process that sees each once; as many images are decoded at once as there are cores.
 sharp.cache(false);
@@ -197,16 +202,20 @@ async function commonShape(
 async function metadataOf(folder: string, file: ImageFile): Promise<Metadata> {
   const path = join(folder, file.path);
   const start = await readBytes(path, file, HEADER_BYTES);
-  checkSignature(path, start);
   try {
-    return await sharp(start, { limitInputPixels: MAX_PIXELS }).metadata();
+    checkImageSignature(start);
+  } catch (error) {
+    throw asImageError(path, error);
+  }
+  try {
+    return await sharp(start, { limitInputPixels: MAX_IMAGE_PIXELS }).metadata();
   } catch {
     // The header may be longer, or the image damaged.
     const whole = await readBytes(path, file, file.size);
-    return sharp(whole, { limitInputPixels: MAX_PIXELS })
+    return sharp(whole, { limitInputPixels: MAX_IMAGE_PIXELS })
       .metadata()
       .catch((error: Error) => {
-        throw imageError(path, error);
+        throw asImageError(path, imageError(error));
       });
   }
 }
@@ -215,33 +224,14 @@ async function metadataOf(folder: string, file: ImageFile): Promise<Metadata> {
 async function decodeImage(folder: string, file: ImageFile, shape: readonly number[]): Promise<Uint8Array> {
   const path = join(folder, file.path);
   const bytes = await readBytes(path, file, file.size);
-  checkSignature(path, bytes);
   const [channels, height, width] = shape;
-  try {
-    // What the service does to an image that it is sent.
-    const pipeline = sharp(bytes, { failOn: 'warning', limitInputPixels: MAX_PIXELS, pages: 1 })
-      .autoOrient()
-      .flatten({ background: BACKGROUND })
-      .resize(width, height, { fit: 'contain', background: BACKGROUND });
-    const { data, info } = await (channels === 1 ? pipeline.greyscale() : pipeline)
-      .toColourspace(channels === 1 ? 'b-w' : 'srgb')
-      .raw({ depth: 'uchar' })
-      .toBuffer({ resolveWithObject: true });
-    if (info.channels !== channels) throw new Error(`decoded to ${info.channels} channels`);
-    return channels === 1 ? data : planes(data, height * width, channels);
-  } catch (error) {
-    throw imageError(path, error as Error);
-  }
-}
-
-let places: { readonly pixels: number; readonly of: Int32Array } | undefined;
-
-/** [pixels, channels] as [channels, pixels]. */
-function planes(data: Uint8Array, pixels: number, channels: number): Uint8Array {
-  if (places?.pixels !== pixels) places = { pixels, of: channelsFirst(pixels, channels) };
-  const target = new Uint8Array(data.length);
-  for (let i = 0; i < data.length; i++) target[places.of[i]] = data[i];
-  return target;
+  return imagePixels(bytes, {
+    shape: [channels === 1 ? 1 : 3, height, width],
+    colour: channels === 1 ? 'grey' : 'rgb',
+    resize: RESIZE,
+  }).catch((error: unknown) => {
+    throw asImageError(path, error);
+  });
 }
 
 /** The first `length` bytes of an image file. */
@@ -268,19 +258,6 @@ async function readBytes(path: string, expected: FileStamp, length: number): Pro
   }
 }
 
-const PNG = Buffer.from('89504e470d0a1a0a', 'hex');
-const JPEG = Buffer.from('ffd8ff', 'hex');
-
-/** Only these three: sharp knows many more formats, whose parsers need not see what calls itself an image. */
-function checkSignature(path: string, bytes: Buffer): void {
-  const webp = bytes.toString('latin1', 0, 4) === 'RIFF' && bytes.toString('latin1', 8, 12) === 'WEBP';
-  if (webp || bytes.subarray(0, 8).equals(PNG) || bytes.subarray(0, 3).equals(JPEG)) return;
-  throw new DataError(`${path}: it begins with 0x${bytes.toString('hex', 0, 8)}; expected a PNG, JPEG or WebP image`);
-}
-
-function imageError(path: string, error: Error): DataError {
-  if (error.message.includes('pixel limit')) {
-    return new DataError(`${path}: the image has more than ${MAX_PIXELS} pixels; expected fewer`, { cause: error });
-  }
-  return new DataError(`${path}: the image is damaged or unsupported (${oneLine(error.message)})`, { cause: error });
+function asImageError(path: string, error: unknown): unknown {
+  return error instanceof ImageError ? new DataError(`${path} ${error.message}`, { cause: error }) : error;
 }

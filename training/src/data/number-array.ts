@@ -86,7 +86,7 @@ export function rowLayout(label: string, shape: readonly number[]): RowLayout {
 }
 
 /** Where a value of [pixels, channels] goes in [channels, pixels]. */
-export function channelsFirst(pixels: number, channels: number): Int32Array {
+function channelsFirst(pixels: number, channels: number): Int32Array {
   return Int32Array.from({ length: pixels * channels }, (_, i) => (i % channels) * pixels + Math.floor(i / channels));
 }
 
