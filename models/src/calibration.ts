@@ -1,3 +1,5 @@
+import type { Calibration } from './manifest.js';
+
 /**
  * Conformal p-value of a score: `(1 + #{held-out scores >= score}) / (n + 1)`.
  * Uniform on held-out normal data, whatever the distribution of the scores (Vovk et al., 2005).
@@ -31,4 +33,14 @@ export function conformalThreshold(sorted: Float32Array, falsePositiveRate: numb
     );
   }
   return sorted[n - 1 - exceeding] as number;
+}
+
+/**
+ * The threshold at a false-positive rate: the one that the manifest states, so that its text is exact, else computed.
+ * @param sorted held-out scores in ascending order
+ * @throws {RangeError} where they are too few to state that rate
+ */
+export function thresholdAt({ thresholds }: Calibration, sorted: Float32Array, falsePositiveRate: number): number {
+  const stated = thresholds.find((entry) => entry.false_positive_rate === falsePositiveRate);
+  return stated?.threshold ?? conformalThreshold(sorted, falsePositiveRate);
 }

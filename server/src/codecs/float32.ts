@@ -1,5 +1,6 @@
+import type { NumbersDescription } from '@elbo/models';
 import { CodecError } from './errors.js';
-import { checkNumbers, type NumbersDescription } from './numbers.js';
+import { checkNumbers } from './numbers.js';
 
 /**
  * Little-endian float32, whole items one after another.

@@ -1,9 +1,9 @@
-import { type InputDescription, itemSize } from '@elbo/models';
+import { type InputDescription, itemSize, numbersOf } from '@elbo/models';
 import { bytesFromBase64 } from './base64.js';
 import { CodecError } from './errors.js';
 import { numbersFromFloat32 } from './float32.js';
 import { itemFromImage } from './image-input.js';
-import { type NumbersDescription, named, numbersFromJson, numbersFromList } from './numbers.js';
+import { named, numbersFromJson, numbersFromList } from './numbers.js';
 
 /** Items whose number is known before the dear part of decoding. */
 export interface EncodedItems {
@@ -91,12 +91,6 @@ async function decodeImage(
     throw new CodecError('INVALID_INPUT', `${field} is an image; this model takes ${expectedItem(input)}`);
   }
   await itemFromImage(bytes, field, input, target);
-}
-
-function numbersOf(input: InputDescription): NumbersDescription {
-  const { shape, value_range: range } = input;
-  const columns = input.kind === 'vector' ? input.columns : undefined;
-  return { shape, range, ...(columns && { columns }) };
 }
 
 function expectedItem(input: InputDescription): string {

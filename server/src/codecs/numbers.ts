@@ -1,14 +1,5 @@
-import type { Column } from '@elbo/models';
+import { type Column, expectedNumber, firstUnexpected, type NumbersDescription } from '@elbo/models';
 import { CodecError } from './errors.js';
-
-/** What the numbers of one item must be. */
-export interface NumbersDescription {
-  readonly shape: readonly number[];
-  /** Both ends included; any finite float32 where unset. */
-  readonly range?: readonly [number, number] | undefined;
-  /** Of an item's numbers; those of categories must be codes. */
-  readonly columns?: readonly Column[];
-}
 
 /**
  * Writes one item given as JSON, flat or nested as its shape (leading dimensions of 1 may be left out), as float32.
@@ -26,8 +17,7 @@ export function numbersFromJson(
       throw invalid(`${field} has ${item.length} numbers; expected ${target.length} (${description.shape.join('x')})`);
     }
     for (let i = 0; i < item.length; i++) {
-      target[i] = checkedNumber(item[i], description.range, () => `${field}[${i}]`);
-      checkCode(target[i], description.columns?.[i], () => `${field}[${i}]`);
+      target[i] = checkedNumber(item[i], description, () => `${field}[${i}]`, description.columns?.[i]);
     }
     return;
   }
@@ -35,7 +25,7 @@ export function numbersFromJson(
   const visit = (value: unknown, path: string, dimensions: readonly number[]): void => {
     const [length, ...inner] = dimensions;
     if (length === undefined) {
-      target[offset++] = checkedNumber(value, description.range, () => path);
+      target[offset++] = checkedNumber(value, description, () => path);
       return;
     }
     const expected = inner.length === 0 ? 'numbers' : 'arrays';
@@ -52,16 +42,10 @@ export function numbersFromJson(
  * Checks float32 numbers that came as bytes.
  * @throws {CodecError} INVALID_INPUT, naming the item and the number
  */
-export function checkNumbers(data: Float32Array, field: string, { shape, range, columns }: NumbersDescription): void {
-  const [low, high] = range ?? [-3.5e38, 3.5e38];
-  const size = shape.reduce((product, dimension) => product * dimension, 1);
-  const place = (at: number) => () => `${field}[${Math.floor(at / size)}][${at % size}]`;
-  const bad = data.findIndex((value) => !(value >= low && value <= high));
-  if (bad !== -1) checkedNumber(data[bad], range, place(bad));
-  for (const [column, description] of columns?.entries() ?? []) {
-    if (description.kind === 'numeric') continue;
-    for (let at = column; at < data.length; at += size) checkCode(data[at], description, place(at));
-  }
+export function checkNumbers(data: Float32Array, field: string, description: NumbersDescription): void {
+  const bad = firstUnexpected(data, description);
+  if (bad === undefined) return;
+  throw invalid(`${field}[${bad.item}][${bad.place}] is ${bad.value}; expected ${bad.expected}`);
 }
 
 /**
@@ -82,24 +66,12 @@ export function numbersFromList(list: string, field: string, description: Number
   return target;
 }
 
-function checkedNumber(value: unknown, range: readonly [number, number] | undefined, field: () => string): number {
+function checkedNumber(value: unknown, description: NumbersDescription, field: () => string, column?: Column): number {
   if (typeof value !== 'number') throw invalid(`${field()} is ${named(value)}; expected a number`);
   const number = Math.fround(value);
-  if (range !== undefined && !(number >= range[0] && number <= range[1])) {
-    throw invalid(`${field()} is ${value}; expected ${range[0]} to ${range[1]}`);
-  }
-  if (!Number.isFinite(number)) throw invalid(`${field()} is ${value}; expected a finite float32 number`);
+  const expected = expectedNumber(number, description, column);
+  if (expected !== undefined) throw invalid(`${field()} is ${value}; expected ${expected}`);
   return number;
-}
-
-/** @throws {CodecError} where a column of categories has a number that is the code of none */
-function checkCode(value: number, column: Column | undefined, field: () => string): void {
-  if (column?.kind !== 'categorical') return;
-  const { name, categories } = column;
-  if (Number.isInteger(value) && value >= 0 && value < categories.length) return;
-  throw invalid(
-    `${field()} is ${value}; expected the code of a category of ${JSON.stringify(name)}, a whole number from 0 to ${categories.length - 1}`,
-  );
 }
 
 function shapeOfDepth(shape: readonly number[], depth: number): readonly number[] {

@@ -1,4 +1,4 @@
-import { conformalPValue, conformalThreshold, RandomSource } from '@elbo/models';
+import { conformalPValue, RandomSource, thresholdAt } from '@elbo/models';
 import { InferenceError } from './errors.js';
 import type { Log } from './log.js';
 import type { ModelCall, ServedModel } from './model.js';
@@ -142,7 +142,7 @@ export class InferenceService {
   ): Promise<Scoring> {
     const { manifest, calibrationScores } = model;
     const falsePositiveRate = options.falsePositiveRate ?? manifest.calibration.default_false_positive_rate;
-    const threshold = thresholdAt(model, falsePositiveRate);
+    const threshold = statedThreshold(model, falsePositiveRate);
     const call = options.errorMap === true ? model.calls.scoreWithMap : model.calls.score;
     const outputs = await this.#run(model, call, items, options);
     const components = manifest.scorer.components.map((name) => ({ name, values: finite(outputs, name, 1) }));
@@ -186,11 +186,9 @@ export function drawPosterior({ mean, logVariance }: Encoding, seed: number): Fl
   return noise.map((value, i) => (mean[i] ?? 0) + Math.exp((logVariance[i] ?? 0) / 2) * value);
 }
 
-function thresholdAt({ manifest, calibrationScores }: ServedModel, rate: number): number {
-  const stated = manifest.calibration.thresholds.find((entry) => entry.false_positive_rate === rate);
-  if (stated !== undefined) return stated.threshold;
+function statedThreshold({ manifest, calibrationScores }: ServedModel, rate: number): number {
   try {
-    return conformalThreshold(calibrationScores, rate);
+    return thresholdAt(manifest.calibration, calibrationScores, rate);
   } catch (error) {
     throw new InferenceError('RATE_NOT_STATED', (error as Error).message, { cause: error });
   }

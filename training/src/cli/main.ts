@@ -12,6 +12,7 @@ import { evaluateCommand } from './evaluate-command.js';
 import { fetchCommand } from './fetch-command.js';
 import { pruneCommand } from './prune-command.js';
 import { reportCommand } from './report-command.js';
+import { scoreCommand } from './score-command.js';
 import { trainCommand } from './train-command.js';
 
 /** Errors whose message is for the user; all others are defects and show their stack. */
@@ -36,6 +37,7 @@ const program = new Command('elbo')
 for (const command of [
   trainCommand(),
   evaluateCommand(),
+  scoreCommand(),
   reportCommand(),
   pruneCommand(),
   inspectCommand(),
@@ -50,6 +52,12 @@ for (const command of [
 function isSystemError(error: unknown): boolean {
   return error instanceof Error && 'syscall' in error;
 }
+
+// Who reads no further, such as head, has what it wanted.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit(0);
+});
 
 try {
   await program.parseAsync();

@@ -12,6 +12,7 @@ import { readNpy } from './npy.js';
 import { readNpz } from './npz.js';
 import { type DataProgress, RowStore } from './row-store.js';
 import { drawShapes, generateShapes, SHAPES_SIZE } from './shapes.js';
+import { asDataError } from './source-file.js';
 import { survey } from './survey.js';
 
 export interface DatasetOptions {
@@ -208,10 +209,45 @@ function inputOf(
   };
 }
 
+/** Rows of a file as they are, none of them split off. */
+export interface FileRows {
+  /** What the file has for training, then what it has for testing. */
+  readonly parts: readonly Examples[];
+  /** Of images, one part: where each lies below the folder. */
+  readonly paths?: readonly string[];
+}
+
+/**
+ * All rows of a file or of a folder of images, as a trained model is to look at them.
+ * @param options.image of images: what the model takes
+ * @param options.columns of a CSV file: the model's
+ * @throws {DataError} where there is no such file, or it cannot be read
+ */
+export async function loadRows(
+  path: string,
+  options: Omit<DatasetOptions, 'dataDir' | 'limit' | 'seed'>,
+): Promise<FileRows> {
+  const store = new RowStore(options);
+  const found = resolve(path);
+  const stats = await stat(found).catch((error: unknown) => {
+    throw asDataError(error, path);
+  });
+  const isDirectory = stats.isDirectory();
+  if (isDirectory && (await existing(found, MNIST_FILES.trainImages)) === undefined) {
+    const { paths, ...rows } = await readImageFolder(found, options.image ?? {}, store, options.onProgress);
+    return { parts: [rows], paths };
+  }
+  const { train, test } = isDirectory ? await loadFolder(found, options, store) : await loadFile(found, options, store);
+  return { parts: test === undefined ? [train] : [train, test] };
+}
+
 async function loadPath(path: string, options: DatasetOptions, store: RowStore): Promise<Parts> {
   const { found, isDirectory } = await findPath(path, options.dataDir);
+  return isDirectory ? loadFolder(found, options, store) : loadFile(found, options, store);
+}
+
+async function loadFile(found: string, options: DatasetOptions, store: RowStore): Promise<Parts> {
   const { onProgress } = options;
-  if (isDirectory) return loadFolder(found, options, store);
   const name = basename(found).toLowerCase();
   const extension = extname(name);
   if (extension === '.npy') return { train: await readNpy(found, store, onProgress), description: found };

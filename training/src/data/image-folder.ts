@@ -66,7 +66,26 @@ export async function readImageFolder(
   store: RowStore,
   onProgress?: DataProgress,
 ): Promise<ImageRows> {
-  const files = await listImages(folder);
+  return readImages(folder, await listImages(folder), form, store, onProgress);
+}
+
+/** As `readImageFolder`, of image files in their order. */
+export async function readImageFiles(paths: readonly string[], form: ImageForm, store: RowStore): Promise<ImageRows> {
+  const files: ImageFile[] = [];
+  for await (const file of inOrder(paths, STATS_AT_ONCE, (path) => imageFile('', path))) files.push(file);
+  return readImages('', files, form, store);
+}
+
+/** Whether a file is one that `readImageFolder` would read, by its name. */
+export const isImageName = (path: string) => IMAGE_NAME.test(path);
+
+async function readImages(
+  folder: string,
+  files: readonly ImageFile[],
+  form: ImageForm,
+  store: RowStore,
+  onProgress?: DataProgress,
+): Promise<ImageRows> {
   const fingerprint = new Fingerprint(
     `images ${form.height ?? 'own'} x ${form.width ?? 'own'} ${form.colour ?? 'own'}`,
   );
@@ -144,16 +163,17 @@ async function listImages(folder: string): Promise<ImageFile[]> {
   // By code units, not as people of one language sort, so that the order is the same everywhere.
   found.sort((a, b) => (a < b ? -1 : 1));
   const files: ImageFile[] = [];
-  const examine = async (path: string): Promise<ImageFile> => {
-    const whole = join(folder, path);
-    const stats = await stat(whole).catch((error: unknown) => {
-      throw asDataError(error, whole);
-    });
-    checkFile(whole, stats);
-    return { path, ...stampOf(stats) };
-  };
-  for await (const file of inOrder(found, STATS_AT_ONCE, examine)) files.push(file);
+  for await (const file of inOrder(found, STATS_AT_ONCE, (path) => imageFile(folder, path))) files.push(file);
   return files;
+}
+
+async function imageFile(folder: string, path: string): Promise<ImageFile> {
+  const whole = join(folder, path);
+  const stats = await stat(whole).catch((error: unknown) => {
+    throw asDataError(error, whole);
+  });
+  checkFile(whole, stats);
+  return { path, ...stampOf(stats) };
 }
 
 async function leadsToDirectory(path: string): Promise<boolean> {

@@ -9,9 +9,10 @@ export interface Program {
   /**
    * Runs the graph once.
    * @param feeds a value for every input
+   * @param outputs names of those that are wanted; all where left out. What none of them needs is not computed.
    * @returns a value for every output
    */
-  run(feeds: Feeds): Promise<Record<string, TensorData>>;
+  run(feeds: Feeds, outputs?: readonly string[]): Promise<Record<string, TensorData>>;
   /** Frees what the program holds; it cannot run any more. */
   release(): Promise<void>;
 }

@@ -99,12 +99,13 @@ class OnnxRuntimeProgram implements Program {
     this.#constants = constants;
   }
 
-  async run(feeds: Feeds): Promise<Record<string, TensorData>> {
+  async run(feeds: Feeds, names?: readonly string[]): Promise<Record<string, TensorData>> {
     const inputs = Object.entries({ ...feeds, ...this.#constants }).map(([name, value]) => [
       name,
       new Tensor(value.dtype as 'float32', value.data as Float32Array, value.shape),
     ]);
-    const outputs = await this.#session.run(Object.fromEntries(inputs));
+    const wanted = Object.fromEntries(inputs);
+    const outputs = await (names === undefined ? this.#session.run(wanted) : this.#session.run(wanted, [...names]));
     return Object.fromEntries(
       Object.entries(outputs).map(([name, { type, dims, data }]) => {
         if (!(type in DATA_TYPES)) throw new Error(`output ${name} has the unexpected element type ${type}`);

@@ -88,7 +88,7 @@ class TfjsProgram implements Program {
   }
 
   /** @throws {EngineError} where a feed does not suit its input, or an operator fails */
-  async run(feeds: Feeds): Promise<Record<string, TensorData>> {
+  async run(feeds: Feeds, outputs?: readonly string[]): Promise<Record<string, TensorData>> {
     const values = this.#graph.inputs.map((input) => {
       const feed: TensorData | undefined = feeds[input.name];
       checkFeed(input.name, input, feed);
@@ -96,7 +96,7 @@ class TfjsProgram implements Program {
     });
     await this.#activate();
     if (this.#interpreter === undefined) throw new EngineError('the program has been disposed of');
-    return this.#interpreter.run(new Map(values));
+    return this.#interpreter.run(new Map(values), outputs);
   }
 
   async release(): Promise<void> {

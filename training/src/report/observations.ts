@@ -5,7 +5,7 @@ import { openExamples } from '../data/example-reader.js';
 import { AggregatePosteriorEstimator } from '../evaluation/aggregate-posterior.js';
 import { inputBatches, unitInterval } from '../evaluation/batches.js';
 import { ACTIVE_VARIANCE } from '../evaluation/latent-structure.js';
-import type { ServedModel } from './served-model.js';
+import type { ServedModel } from '../offline/served-model.js';
 
 /** What a model makes of held-out examples. */
 export interface Observations {

@@ -7,6 +7,7 @@ import type { Dataset } from '../data/dataset.js';
 import { type DatasetOptions, loadDataset } from '../data/datasets.js';
 import type { Engine } from '../engines/engine.js';
 import { OnnxRuntimeEngine } from '../engines/onnxruntime.js';
+import { ServedModel } from '../offline/served-model.js';
 import { sortedDimensions } from './dimensions.js';
 import { ImageForm } from './images.js';
 import { weightsOf } from './layer-weights.js';
@@ -21,7 +22,6 @@ import { sparsitySection } from './sections/sparsity.js';
 import { curvesSection, metricsSection, recordSection } from './sections/summary.js';
 import { tableReconstructions, tableSamples } from './sections/tables.js';
 import { traversalSection } from './sections/traversals.js';
-import { ServedModel } from './served-model.js';
 import { trainingCommand } from './training-command.js';
 
 /** Test examples that are looked at, where nothing else is asked for. */

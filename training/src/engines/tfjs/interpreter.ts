@@ -45,8 +45,12 @@ export class Interpreter {
     this.#onlyGathered = onlyGathered(graph);
   }
 
-  /** @param feeds a value for every input of the graph */
-  run(feeds: ReadonlyMap<Tensor, TensorData>): Record<string, TensorData> {
+  /**
+   * @param feeds a value for every input of the graph
+   * @param names of the outputs that are wanted; all where left out
+   */
+  run(feeds: ReadonlyMap<Tensor, TensorData>, names?: readonly string[]): Record<string, TensorData> {
+    const wanted = this.#graph.outputs.filter(({ name }) => names?.includes(name) ?? true);
     const outputs: Record<string, TensorData> = {};
     this.#tf.tidy(() => {
       const frame = new Frame(this.#graph);
@@ -54,8 +58,8 @@ export class Interpreter {
         const staysOnHost = isHostType(data) || this.#onlyGathered.has(input);
         frame.values.set(input, staysOnHost ? data : toTensor(this.#tf, data));
       }
-      this.#evaluate(this.#graph.outputs, frame);
-      for (const output of this.#graph.outputs) {
+      this.#evaluate(wanted, frame);
+      for (const output of wanted) {
         outputs[output.name] = toTensorData(this.#valueOf(output, frame), output.dtype);
       }
     });

@@ -1,10 +1,10 @@
 import type { Calibration } from '@elbo/models';
 import type { VNode } from 'preact';
+import type { ServedModel } from '../../offline/served-model.js';
 import { float32 } from '../../onnx/tensor.js';
 import { brief, significant } from '../../pictures/numbers.js';
 import type { ImageForm } from '../images.js';
 import { type Observations, readItems } from '../observations.js';
-import type { ServedModel } from '../served-model.js';
 import { Histogram, shares } from './histogram.js';
 import { labelled, Picture, tileWidth } from './pictures.js';
 import type { Section } from './section.js';
@@ -137,7 +137,7 @@ async function rowsOf(model: ServedModel, observed: Observations, indices: reado
   const features = items[0].length;
   const joined = new Float32Array(items.length * features);
   for (const [i, item] of items.entries()) joined.set(item, i * features);
-  const { errorMaps } = await model.score({
+  const errorMaps = await model.errorMaps({
     x: float32(joined, [items.length, features]),
     ...model.labelFeed(labels),
   });

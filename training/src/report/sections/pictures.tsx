@@ -1,8 +1,8 @@
 import type { VNode } from 'preact';
+import type { ServedModel } from '../../offline/served-model.js';
 import type { ImageForm, InlineImage } from '../images.js';
 import type { Observations } from '../observations.js';
 import { readItems } from '../observations.js';
-import type { ServedModel } from '../served-model.js';
 import type { Section } from './section.js';
 import { whole } from './summary.js';
 

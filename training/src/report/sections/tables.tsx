@@ -1,8 +1,8 @@
 import type { VNode } from 'preact';
 import { extent, quantileSorted, standardDeviation } from 'simple-statistics';
+import type { ServedModel } from '../../offline/served-model.js';
 import { brief, fixed } from '../../pictures/numbers.js';
 import { type Observations, readItems } from '../observations.js';
-import type { ServedModel } from '../served-model.js';
 import { Histogram, shares } from './histogram.js';
 import { NeedsData, type Section } from './section.js';
 import { whole } from './summary.js';

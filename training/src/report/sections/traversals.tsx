@@ -1,10 +1,10 @@
 import type { VNode } from 'preact';
 import { quantileSorted } from 'simple-statistics';
+import type { ServedModel } from '../../offline/served-model.js';
 import { fixed, significant } from '../../pictures/numbers.js';
 import type { Dimension } from '../dimensions.js';
 import type { ImageForm, InlineImage } from '../images.js';
 import { column, type Observations, readItems } from '../observations.js';
-import type { ServedModel } from '../served-model.js';
 import { labelled, Picture, tileWidth } from './pictures.js';
 import { Choice, type Section } from './section.js';
 import { columnName, scales, tableTraversals } from './tables.js';

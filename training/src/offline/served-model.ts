@@ -41,8 +41,8 @@ export class ServedModel {
 
   /** @returns both [n, Z] */
   async encode(inputs: InputFeeds): Promise<{ means: Float32Array; logVariances: Float32Array }> {
-    const { mean, log_variance } = await this.#encoder.run(inputs);
-    return { means: mean.data as Float32Array, logVariances: log_variance.data as Float32Array };
+    const { mean, log_variance } = await runPadded(this.#encoder, inputs, ['mean', 'log_variance']);
+    return { means: mean, logVariances: log_variance };
   }
 
   /**
@@ -77,10 +77,18 @@ export class ServedModel {
     return this.classes === undefined ? {} : { label: oneHotRows(labels, this.classes) };
   }
 
-  /** @returns the anomaly score of each, [n], and where their error lies, [n, …input] */
-  async score(inputs: InputFeeds): Promise<{ scores: Float32Array; errorMaps: Float32Array }> {
-    const { score, error_map } = await this.#scorer.run(inputs);
-    return { scores: score.data as Float32Array, errorMaps: error_map.data as Float32Array };
+  /** @returns the anomaly score of each and its components, [n] each */
+  async score(inputs: InputFeeds): Promise<{ scores: Float32Array; components: Record<string, Float32Array> }> {
+    const { score, ...components } = await runPadded(this.#scorer, inputs, [
+      'score',
+      ...this.manifest.scorer.components,
+    ]);
+    return { scores: score, components };
+  }
+
+  /** @returns where the error of each lies, [n, …input], in nats */
+  async errorMaps(inputs: InputFeeds): Promise<Float32Array> {
+    return (await runPadded(this.#scorer, inputs, ['error_map'])).error_map;
   }
 
   /** Draws from the prior, as `POST /sample` does for the same seed: [count, Z]. */
@@ -91,4 +99,32 @@ export class ServedModel {
   async release(): Promise<void> {
     await Promise.all([this.#encoder, this.#decoder, this.#scorer].map((program) => program.release()));
   }
+}
+
+/**
+ * ONNX Runtime rounds the last numbers of a tensor in another way where they fill no vector register; the service pads its
+ * batches likewise, so that a row has the same bytes in any batch and in either.
+ */
+const ROWS_PADDED_TO = 4;
+
+async function runPadded<Name extends string>(
+  program: Program,
+  inputs: InputFeeds,
+  names: readonly Name[],
+): Promise<Record<Name, Float32Array>> {
+  const [rows] = inputs.x.shape;
+  const padded = Math.ceil(rows / ROWS_PADDED_TO) * ROWS_PADDED_TO;
+  const feeds = Object.entries(inputs).map(([name, { data, shape }]) => {
+    const [, ...rest] = shape;
+    const filled = new Float32Array((data.length / rows) * padded);
+    filled.set(data as Float32Array);
+    return [name, float32(filled, [padded, ...rest])] as const;
+  });
+  const outputs = await program.run(padded === rows ? inputs : Object.fromEntries(feeds), names);
+  return Object.fromEntries(
+    names.map((name) => {
+      const data = outputs[name].data as Float32Array;
+      return [name, data.subarray(0, (data.length / padded) * rows)];
+    }),
+  ) as Record<Name, Float32Array>;
 }

@@ -1,0 +1,59 @@
+import { conformalPValue, type LoadedModel, thresholdAt } from '@elbo/models';
+import { DataError } from '../data/data-error.js';
+import type { RowBatch, RowField } from './row-batch.js';
+import type { ServedModel } from './served-model.js';
+import { type SourceOptions, sourceBatches } from './source-rows.js';
+
+export interface ScoreOptions extends Omit<SourceOptions, 'input' | 'classes'> {
+  /** Of the threshold; the model's default where left out. */
+  readonly falsePositiveRate?: number | undefined;
+}
+
+/**
+ * Scores the rows of files, as `POST /anomaly-score` does: `source`, `row`, `score`, `p_value`, `is_anomaly` and the
+ * components of each.
+ * @throws {DataError} where a file cannot be read, a number is not what the model takes, or the rate cannot be stated
+ */
+export async function* scoreFiles(
+  model: ServedModel,
+  { manifest, calibrationScores }: Pick<LoadedModel, 'manifest' | 'calibrationScores'>,
+  files: readonly string[],
+  options: ScoreOptions,
+): AsyncGenerator<RowBatch> {
+  const { input, calibration } = manifest;
+  const rate = options.falsePositiveRate ?? calibration.default_false_positive_rate;
+  let threshold: number;
+  try {
+    threshold = thresholdAt(calibration, calibrationScores, rate);
+  } catch (error) {
+    throw new DataError((error as Error).message, { cause: error });
+  }
+  for await (const { sources, rows, feeds } of sourceBatches(files, { ...options, input, classes: model.classes })) {
+    const { scores, components } = await model.score(feeds);
+    for (const [name, values] of Object.entries({ score: scores, ...components })) {
+      const bad = values.findIndex((value) => !Number.isFinite(value));
+      if (bad === -1) continue;
+      throw new DataError(
+        `${sources[bad]}: the model's ${name} of row ${rows[bad]} is ${values[bad]}; expected an input that is less extreme`,
+      );
+    }
+    const numbers = (values: Float32Array): RowField => ({ kind: 'float32', size: 1, values });
+    yield {
+      count: rows.length,
+      fields: {
+        source: { kind: 'text', size: 1, values: sources },
+        row: { kind: 'int32', size: 1, values: rows },
+        score: numbers(scores),
+        p_value: {
+          kind: 'float64',
+          size: 1,
+          values: Float64Array.from(scores, (score) => conformalPValue(calibrationScores, score)),
+        },
+        is_anomaly: { kind: 'bool', size: 1, values: Uint8Array.from(scores, (score) => (score > threshold ? 1 : 0)) },
+        ...Object.fromEntries(
+          Object.entries(components).map(([name, values]) => [`components.${name}`, numbers(values)]),
+        ),
+      },
+    };
+  }
+}
