@@ -1,6 +1,6 @@
 import type { Column, InputDescription } from './manifest.js';
 
-/** What the numbers of one item must be. */
+/** What the numbers of one item must be; NaN stands for a missing value, where a column may have such. */
 export interface NumbersDescription {
   readonly shape: readonly number[];
   /** Both ends included; any finite float32 where unset. */
@@ -20,6 +20,9 @@ export function numbersOf(input: InputDescription): NumbersDescription {
  * @param column of the item, where its numbers are columns of a table
  */
 export function expectedNumber(value: number, { range }: NumbersDescription, column?: Column): string | undefined {
+  if (Number.isNaN(value) && column !== undefined) {
+    return column.missing === true ? undefined : `a value of ${JSON.stringify(column.name)}, which is never missing`;
+  }
   if (range !== undefined && !(value >= range[0] && value <= range[1])) return `${range[0]} to ${range[1]}`;
   if (!Number.isFinite(value)) return 'a finite float32 number';
   if (column?.kind !== 'categorical') return undefined;
@@ -47,8 +50,13 @@ export function firstUnexpected(data: Float32Array, description: NumbersDescript
     const expected = expectedNumber(value, description, columns?.[at % size]);
     return expected === undefined ? undefined : { item: Math.floor(at / size), place: at % size, value, expected };
   };
-  const bad = data.findIndex((value) => !(value >= low && value <= high));
-  if (bad !== -1) return unexpected(bad);
+  const isMissing = columns?.map(({ missing }) => missing === true);
+  for (let at = 0; at < data.length; at++) {
+    const value = data[at] as number;
+    if (value >= low && value <= high) continue;
+    if (Number.isNaN(value) && isMissing?.[at % size] === true) continue;
+    return unexpected(at);
+  }
   for (const [place, column] of columns?.entries() ?? []) {
     if (column.kind !== 'categorical') continue;
     for (let at = place; at < data.length; at += size) {

@@ -42,13 +42,18 @@ export const ImageInputSchema = Type.Object({
   ),
 });
 
+const MayBeMissing = Type.Optional(
+  Type.Literal(true, { description: 'Where values may be missing: NaN, null in JSON, an empty cell in CSV' }),
+);
+
 /** What a column of a table holds: numbers, or codes that stand for categories. */
 export const ColumnSchema = Type.Union([
-  Type.Object({ name: Type.String(), kind: Type.Literal('numeric') }),
+  Type.Object({ name: Type.String(), kind: Type.Literal('numeric'), missing: MayBeMissing }),
   Type.Object({
     name: Type.String(),
     kind: Type.Literal('categorical'),
     categories: Type.Array(Type.String(), { minItems: 1, description: 'In the order of their codes, 0, 1, …' }),
+    missing: MayBeMissing,
   }),
 ]);
 

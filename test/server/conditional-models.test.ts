@@ -297,7 +297,7 @@ describe('a label that is refused', () => {
     ['/encode', { inputs: [item], labels: [0.5] }, 'body field labels.0 must be integer,string, not 0.5'],
     ['/encode', { inputs: [item], labels: [null] }, 'body field labels.0 must be integer,string, not null'],
     ['/encode', { inputs: [item], labels: 1 }, 'body field labels must be array, not 1'],
-    ['/encode', { inputs: [item], label: 1 }, 'body field "label" is unknown; expected inputs, labels'],
+    ['/encode', { inputs: [item], label: 1 }, 'body field "label" is unknown; expected inputs, rows, labels'],
     ['/decode', { latents: [[0, 0, 0, 0]], labels: [1, 2] }, 'body field labels has 2 labels; expected 1'],
     ['/decode', { latents: [[0, 0, 0, 0]], labels: ['two'] }, 'body field labels[0] is the string "two"'],
     [

@@ -47,7 +47,7 @@ describe('bodies of numbers', () => {
     ['a number as text', { inputs: [edited(7, '0.5')] }, 422, 'INVALID_INPUT', 'inputs[0][7] is the string "0.5"'],
     ['out of range', { inputs: [edited(7, 255)] }, 422, 'INVALID_INPUT', 'inputs[0][7] is 255; expected 0 to 1'],
     ['no items', { inputs: [] }, 400, 'INVALID_REQUEST', 'body field inputs must NOT have fewer than 1 items'],
-    ['no inputs', {}, 400, 'INVALID_REQUEST', 'body field inputs is missing'],
+    ['no inputs', {}, 400, 'INVALID_REQUEST', 'expected one of the body fields inputs and rows'],
     [
       'inputs of the wrong kind',
       { inputs: 'abc' },

@@ -11,7 +11,7 @@ import { suiteDirectory } from '../support/temporary-directory.js';
 import { countsDataset } from '../training/support/tables.js';
 import { type RunningService, startService } from './support/running-service.js';
 
-// A table with columns of text, and one of counts, from the file to the answers of the service.
+// A table with columns of text and missing values, and one of counts, from the file to the answers of the service.
 
 const small = {
   encoder: { convolutions: [], hidden: [24] },
@@ -32,7 +32,10 @@ beforeAll(async () => {
     const [weight, length] = [random.uniform(), random.uniform()].map(
       (u, i) => (isSteel ? [700, 0.3] : [60, 0.8])[i] + u,
     );
-    return `${isSteel ? 'steel' : 'wood'},${weight},${['north', 'south', 'west'][random.integer(3)]},${length}`;
+    const plant = ['north', 'south', 'west', ''][random.integer(4)];
+    // Of wood, every fourth length is missing; of steel, none.
+    const measured = isSteel || random.integer(4) > 0 ? length : 'NA';
+    return `${isSteel ? 'steel' : 'wood'},${weight},${plant},${measured}`;
   });
   const path = join(store, 'parts.csv');
   writeFileSync(path, ['material,weight,plant,length', ...lines].join('\n'));
@@ -131,6 +134,89 @@ describe('a table with columns of text', () => {
     const bytes = Buffer.from(Float32Array.from([0, 700, 0, 1, ...row]).buffer);
     const raw = await post('/encode').set('content-type', 'application/octet-stream').send(bytes).expect(422);
     expect(raw.body.detail).toBe(detail.replace('inputs[0]', 'body[1]'));
+  });
+});
+
+describe('rows by the names of their columns', () => {
+  const steel = { material: 'steel', weight: 700.5, plant: 'south', length: 0.8 };
+  const score = async (body: object) => (await post('/anomaly-score').send(body).expect(200)).body.scores;
+
+  it('are the same as numbers in the order of the columns, codes in place of texts', async () => {
+    const { body } = await request(running.url).get('/models/parts').expect(200);
+    const codeOf = (column: number, text: string) => body.input.columns[column].categories.indexOf(text);
+    const expected = await score({ inputs: [[codeOf(0, 'steel'), 700.5, codeOf(2, 'south'), 0.8]] });
+    expect(await score({ rows: [{ length: 0.8, plant: 'south', weight: 700.5, material: 'steel' }] })).toEqual(
+      expected,
+    );
+    expect(await score({ inputs: [['steel', 700.5, 'south', 0.8]] })).toEqual(expected);
+    const listed = await request(running.url).get('/anomaly-score?values=steel,700.5,south,0.8').expect(200);
+    expect(listed.body.scores).toEqual(expected);
+  });
+
+  it('may leave out what was missing at times in training, in every way that a request has', async () => {
+    const expected = await score({ rows: [{ ...steel, plant: null }] });
+    const { plant, ...without } = steel;
+    expect(await score({ rows: [without] })).toEqual(expected);
+    expect(await score({ inputs: [['steel', 700.5, null, 0.8]] })).toEqual(expected);
+    const listed = await request(running.url).get('/anomaly-score?values=steel,700.5,,0.8').expect(200);
+    expect(listed.body.scores).toEqual(expected);
+    const { body: model } = await request(running.url).get('/models/parts').expect(200);
+    expect(model.input.columns.map(({ missing }: { missing?: true }) => missing)).toEqual([
+      undefined,
+      undefined,
+      true,
+      true,
+    ]);
+    const bytes = Float32Array.of(model.input.columns[0].categories.indexOf('steel'), 700.5, Number.NaN, 0.8);
+    const raw = await post('/anomaly-score')
+      .set('content-type', 'application/octet-stream')
+      .send(Buffer.from(bytes.buffer))
+      .expect(200);
+    expect(raw.body.scores).toEqual(expected);
+    const { body: decoded } = await post('/reconstruct')
+      .send({ rows: [without] })
+      .expect(200);
+    expect(decoded.outputs[0].every(Number.isFinite)).toBe(true);
+  });
+
+  it('are stranger where a value is missing that is always there in such rows', async () => {
+    const wood = { material: 'wood', weight: 60.5, plant: 'south', length: null };
+    const [ofWood, ofSteel] = await score({ rows: [wood, { ...steel, length: null }] });
+    expect(ofSteel.components.reconstruction).toBeGreaterThan(ofWood.components.reconstruction + 2);
+  });
+
+  it.each<[object, string]>([
+    [{ rows: [{ ...steel, weight: null }] }, 'rows[0].weight is null; expected a number'],
+    [{ rows: [{ material: 'steel', plant: 'south' }] }, 'rows[0].weight is missing; expected a number'],
+    [
+      { rows: [steel, { ...steel, wieght: 1 }] },
+      'rows[1].wieght is no column; expected material, weight, plant, length',
+    ],
+    [
+      { rows: [{ ...steel, material: 'glass' }] },
+      'rows[0].material is the string "glass"; expected one of 2 categories (MATERIALS)',
+    ],
+    [{ rows: [{ ...steel, weight: '7' }] }, 'rows[0].weight is the string "7"; expected a number'],
+    [{ rows: [{ ...steel, weight: 1e30 }] }, 'rows[0].weight is 1e+30; expected -1000000000000 to 1000000000000'],
+    [{ inputs: [['steel', null, 'south', 0.8]] }, 'inputs[0][1] is null; expected a number'],
+    [JSON.parse('{"rows": [{"__proto__": 1, "weight": 2}]}'), 'forbidden prototype property'],
+  ])('refuses %j', async (sent, detail) => {
+    const { body } = await post('/encode').send(sent);
+    const { body: model } = await request(running.url).get('/models/parts').expect(200);
+    expect(body.detail).toContain(detail.replace('MATERIALS', model.input.columns[0].categories.join(', ')));
+    expect(body.status).toBeGreaterThanOrEqual(400);
+    expect(body.status).toBeLessThan(500);
+  });
+
+  it('refuses rows and inputs at once, neither, and NaN where nothing was ever missing', async () => {
+    const twice = await post('/encode').send({ rows: [steel], inputs: [['steel', 700.5, 'south', 0.8]] });
+    expect([twice.status, twice.body.detail]).toEqual([400, 'expected one of the body fields inputs and rows']);
+    const bytes = Buffer.from(Float32Array.of(0, Number.NaN, 0, 1).buffer);
+    const raw = await post('/encode').set('content-type', 'application/octet-stream').send(bytes);
+    expect([raw.status, raw.body.detail]).toEqual([
+      422,
+      'body[0][1] is NaN; expected a value of "weight", which is never missing',
+    ]);
   });
 });
 

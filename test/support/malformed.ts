@@ -155,7 +155,7 @@ const makers: readonly Maker[] = [
     content: encodeNpy({
       type: pick(random, ['f4', 'f8'] as const),
       shape: [4, 2],
-      values: [1, 2, 3, 4, 5, 6, 7, pick(random, [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY])],
+      values: [1, 2, 3, 4, 5, 6, 7, pick(random, [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY])],
     }),
   }),
   (random) => ({
@@ -168,9 +168,9 @@ const makers: readonly Maker[] = [
         'a,a\n1,2\n',
         ',b\n1,2\n',
         '1,2\n3,4\n',
-        'a,b\n1,\n',
+        'a,b\n1,\n2,\n',
         'a,b\n1,two\n2,3\n',
-        'a,b\n1,2\n2,NaN\n',
+        'a,b\n1,2\n2,-NaN\n',
         `<html>\n${Array.from({ length: 50 }, (_, i) => `<p>${i}\n`).join('')}`,
         'a,b\n',
         'a,b\n1,"2\n',

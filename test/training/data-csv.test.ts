@@ -118,6 +118,19 @@ describe('columns of text', () => {
     expect(columns?.[1]).toMatchObject({ kind: 'categorical', categories: { length: 31 } });
   });
 
+  test('may be missing, as numbers may, in any of the ways that tables are written', async () => {
+    const text = 'n,t\n,\n1,?\nNA,x\nnan,y\nNULL,NaN\n2,x\n';
+    for (const memoryBudget of [8, 1e6]) {
+      const table = await read(text, temporaryDirectory(), memoryBudget);
+      expect(table.columns).toEqual([
+        { name: 'n', kind: 'numeric', missing: true },
+        { name: 't', kind: 'categorical', categories: ['x', 'y'], missing: true },
+      ]);
+      const none = Number.NaN;
+      expect(Array.from(await valuesOf(table))).toEqual([none, none, 1, none, none, 0, none, 1, none, none, 2, 0]);
+    }
+  });
+
   const known = (columns: readonly Column[]) => {
     const path = join(temporaryDirectory(), 'table.csv');
     writeFileSync(path, content);
@@ -131,6 +144,26 @@ describe('columns of text', () => {
     expect(Array.from(await valuesOf(table))).toEqual([2, 1, 0, 1, 2, 1, 2, 3, 1]);
   });
 
+  test('come in the order of the model', async () => {
+    const table = await known([shape, { ...colour, categories: ['blue', 'red'] }, size]);
+    expect(Array.from(await valuesOf(table))).toEqual([0, 1, 1, 1, 0, 2, 1, 1, 3]);
+  });
+
+  test('are missing only where the model has seen that', async () => {
+    const path = join(temporaryDirectory(), 'table.csv');
+    writeFileSync(path, 'colour,size\n,1\nred,\n');
+    const columns = (missing: readonly string[]): Column[] =>
+      [{ ...colour }, { ...size }].map((column) =>
+        missing.includes(column.name) ? { ...column, missing: true } : column,
+      );
+    const reading = (known: readonly Column[]) => readCsv(path, new RowStore({ memoryBudget: 1e6 }), undefined, known);
+    const table = await reading(columns(['colour', 'size']));
+    expect(Array.from(await valuesOf(table))).toEqual([Number.NaN, 1, 0, Number.NaN]);
+    await expect(reading(columns(['colour']))).rejects.toThrow(
+      'line 3, column "size": the value is missing; expected a number, as in all rows that the model was trained on',
+    );
+  });
+
   test.each([
     [
       [{ ...colour, categories: ['green', 'red'] }, size, shape],
@@ -140,9 +173,11 @@ describe('columns of text', () => {
       [{ name: 'colour', kind: 'numeric' }, size, shape],
       /line 2, column "colour": found "red"; expected a number; 2 more/,
     ],
-    [[colour, shape, size], /column 2 is "size"; expected "shape", as the model was trained with$/],
-    [[colour, size], /column 3 is "shape"; expected none/],
-    [[colour, size, shape, { ...size, name: 'more' }], /column 4 is missing; expected "more"/],
+    [[colour, size], /the model has no column "shape"; expected "colour", "size" alone$/],
+    [
+      [colour, size, shape, { ...size, name: 'more' }],
+      /there is no column "more"; expected all columns that the model was trained with$/,
+    ],
   ] as const)('that a trained model does not know are refused', async (columns, message) => {
     await expect(known(columns as readonly Column[])).rejects.toMatchObject({
       name: 'DataError',
@@ -162,7 +197,6 @@ describe('a CSV file that is none gives a DataError', () => {
     ['two of a name', 'a,b,"a"\n1,2,3\n', /columns 1 and 3 are both named "a"/],
     ['a row too short', 'a,b,c\n1,2,3\n1,2\n', /line 3 has 2 values; expected 3, as many as the header has names/],
     ['a row too long', 'a,b\n1,2\n1,2,3\n', /line 3 has 3 values; expected 2/],
-    ['a value missing', 'a,b\n1,2\n1,\n', /line 3, column "b": the value is missing; expected a number$/],
     [
       'text below numbers',
       'a,b\n1,2\n1,x\n',
@@ -173,16 +207,16 @@ describe('a CSV file that is none gives a DataError', () => {
       'a,b\n1,x\n1,2\n',
       /line 3, column "b": found the number 2; expected a text, as in the rows before$/,
     ],
-    ['a category missing', 'a,b\n1,x\n1,\n', /line 3, column "b": the value is missing; expected a category$/],
+    ['a column without a value', 'a,b\n1,\n2,NA\n', /column "b" has no value in 2 rows; expected some: leave it out$/],
     [
       'two of them',
-      'a,b\n1,2\n1,x\n,2\n',
+      'a,b\n1,2\n1,x\ny,2\n',
       /line 3, column "b": found "x"; expected a number, as in the rows before; 1 more such value follows$/,
     ],
     [
       'many of them',
-      'a,b\n1,2\n1,NA\n,nan\ninf,2\n',
-      /line 3, column "b": found "NA"; expected a number, as in the rows before; 3 more such values follow$/,
+      'a,b\n1,2\n1,N.A.\n-,none\ninf,2\n',
+      /line 3, column "b": found "N.A."; expected a number, as in the rows before; 3 more such values follow$/,
     ],
     [
       'a text of its own for each row',
@@ -197,7 +231,6 @@ describe('a CSV file that is none gives a DataError', () => {
     ['a hexadecimal number', 'a\n1\n0x10\n', /line 3, column "a": found "0x10"/],
     ['a decimal comma', 'a;b\n1;2\n1,5;2\n', /line 3, column "a": found "1,5"/],
     ['a number beyond float32', 'a\n1e39\n', /line 2, column "a": 1e39 is beyond float32/],
-    ['a blank line in one column', 'a\n1\n\n2\n', /line 3, column "a": the value is missing/],
     ['an open quote', 'a,b\n1,"2\n3,4\n', /Quote Not Closed/],
     ['a quote within a value', 'a,b\n1,2"2\n', /Invalid Opening Quote/],
     ['two delimiters', 'a,b;c,d\n1,2;3,4\n', /could be separated by commas or semicolons; expected one of them alone/],

@@ -256,7 +256,11 @@ describe('a damaged .npy file gives a DataError', () => {
       shaped('(1000000, 1000000)'),
       /there are 24 bytes of values; expected 4000000000000 \(1000000 x 1000000 x float32\)/,
     ],
-    ['NaN', floats(1, 2, Number.NaN, 4), /the value of row 1, feature 0 \(from 0\) is NaN; expected finite numbers/],
+    [
+      'NaN in an image',
+      encodeNpy({ type: 'f4', shape: [2, 1, 2], values: [0, 1, Number.NaN, 1] }),
+      /the value of row 1, feature 0 \(from 0\) is NaN; expected finite numbers/,
+    ],
     ['infinity', floats(1, Number.NEGATIVE_INFINITY, 3, 4), /row 0, feature 1 \(from 0\) is -infinity/],
     ['a number beyond float32', floats(1, 2, 3, 1e300), /row 1, feature 1 \(from 0\) is infinity, or beyond float32/],
   ];
@@ -267,7 +271,7 @@ describe('a damaged .npy file gives a DataError', () => {
   test('a large file leaves nothing in the cache where it is refused', async () => {
     const directory = temporaryDirectory();
     const path = join(directory, 'array.npy');
-    writeFileSync(path, floats(1, 2, 3, Number.NaN));
+    writeFileSync(path, floats(1, 2, 3, Number.POSITIVE_INFINITY));
     const store = new RowStore({ cacheDir: join(directory, 'cache'), memoryBudget: 0 });
     await expect(readNpy(path, store)).rejects.toThrow(DataError);
     expect(readdirSync(store.directory)).toEqual([]);

@@ -172,6 +172,15 @@ describe('a report', () => {
     expect(imagesIn(page.replace(/<section id="curves".*?<\/section>/s, ''))).toEqual([]);
   });
 
+  test('of a table plots the values that are there, and says where one is missing', async () => {
+    const page = await pageOf(await tableModel(temporaryDirectory(), ['a', 'b', 'sum', 'difference'], true));
+    const [, points = ''] = /aria-label="sum: R² [^"]*".*?class="points" d="([^"]*)"/s.exec(page) ?? [];
+    expect(points.match(/M/g)).toHaveLength(80 - 80 / 5);
+    expect(sectionOf(page, 'reconstructions')).toContain('Rows without a value are left out of its plot.');
+    expect(page).not.toMatch(/NaN|undefined|Infinity|\[object/);
+    expect(sectionOf(await pageOf(table), 'reconstructions')).not.toContain('Rows without a value');
+  });
+
   test('without data leaves out what needs them, and says so', async () => {
     const file = join(temporaryDirectory(), 'page.html');
     const { missing, examples } = await writeReport({ directory: grey.directory, file, engine });

@@ -401,6 +401,65 @@ describe('mixed', () => {
     expectClose(found[1], byScale, 1e-3, 'by the deviation');
   });
 
+  describe('values that are missing', () => {
+    const none = Number.NaN;
+    const withMissing: LikelihoodData = {
+      shape: [4],
+      columns: [
+        { ...category('a', 2), missing: true },
+        { ...numeric('n'), missing: true },
+        category('b', 2),
+        numeric('m'),
+      ],
+    };
+    const rows = [
+      [none, 150, 0, -0.5],
+      [1, none, 1, 0.25],
+    ];
+    // The numbers n and m, whether n is missing, the categories of b, those of a, and whether a is missing.
+    const outputs = [
+      [0.5, -1, 0.8, 0.3, 0.1, -1, 2, 3],
+      [-0.2, 0.4, -1.5, -1, 2, 0.5, -0.5, 9],
+    ];
+    /** Of row 0, where a is missing, and of row 1, where n is. */
+    const densitiesOf = (d: readonly number[], row: number, s: number) => [
+      softmax(d.slice(5, 8))[row === 0 ? 2 : 1],
+      row === 0 ? (1 - sigmoid(d[2])) * normal(150, 100 + 40 * d[0], 40 * Math.exp(s)) : sigmoid(d[2]),
+      softmax(d.slice(3, 5))[row],
+      normal(rows[row][3], 0.5 * d[1], 0.5 * Math.exp(s)),
+    ];
+    const nats = (d: readonly number[], row: number, s: number) => -sum(densitiesOf(d, row, s).map(Math.log));
+
+    test('cost what it says of them that they are missing, and nothing else', async () => {
+      const found = await compute('mixed', withMissing, rows, outputs, parameters);
+      const expected = outputs.map((d, row) => nats(d, row, logScale));
+      expectClose(found.nats, expected, 1e-5, 'nats');
+      const byDecoder = outputs.flatMap((d, row) => derivatives((own) => nats(own, row, logScale), d));
+      expectClose(found.gradients[0], byDecoder, 1e-3, 'gradient by the decoder');
+      const byScale = derivatives(([s]) => sum(outputs.map((d, row) => nats(d, row, s))), [logScale]);
+      expectClose(found.gradients[1], byScale, 1e-3, 'gradient by the deviation');
+    });
+
+    test('have an expected value all the same, and a deviance of being missing', async () => {
+      const found = await compute('mixed', withMissing, rows, outputs, parameters);
+      expectClose(found.mean.flat(), [1, 120, 0, -0.5, 0, 92, 1, 0.2], 1e-5, 'mean');
+      const costs = outputs.map((d, row) => densitiesOf(d, row, logScale).map((density) => -Math.log(density)));
+      const squares = [150 - 100 - 40 * 0.5, 0].map((error) => 0.5 * (error / 40 / Math.exp(logScale)) ** 2);
+      expectClose([found.deviance[0][0]], [costs[0][0]], 1e-5, 'a missing category');
+      expectClose([found.deviance[1][1]], [costs[1][1]], 1e-5, 'a missing number');
+      expectClose([found.deviance[0][1]], [squares[0] - Math.log(1 - sigmoid(0.8))], 1e-5, 'a number that is there');
+      expectClose(
+        found.presented.flat(),
+        [
+          [1.25, -1, 0, 1, 0, 0, 0, 1],
+          [0, 0.5, 1, 0, 1, 0, 1, 0],
+        ].flat(),
+        1e-6,
+        'presented',
+      );
+    });
+  });
+
   test('of numbers alone, it is the Gaussian likelihood, with the same parameters', async () => {
     const rows = x.map(([, n, , m]) => [n, m]);
     const outputs = decoded.map((row) => row.slice(0, 2));

@@ -1,5 +1,6 @@
 import type { Column, InputDescription } from '@elbo/models';
 import { MAX_CATEGORIES } from './data/csv.js';
+import { DataError } from './data/data-error.js';
 import { type Dataset, type Examples, meanPerFeature } from './data/dataset.js';
 import { checkWholeNumbers, countMoments, LARGEST_COUNT, type WholeNumbers } from './data/whole-numbers.js';
 import type { TableForm } from './vae/likelihoods/likelihood.js';
@@ -20,6 +21,16 @@ export async function preparedFor(
   const { tables: form } = LIKELIHOODS[likelihood];
   if (input.kind !== 'vector') return dataset;
   const columns = known?.kind === 'vector' ? known.columns : input.columns;
+  const missing = input.columns?.find((column, i) => column.missing && !(form === 'columns' && columns?.[i]?.missing));
+  if (missing !== undefined) {
+    const expected =
+      form === 'columns'
+        ? 'values in every row, as the model was trained with'
+        : 'the likelihood mixed, which knows of missing values, or a file without them';
+    throw new DataError(
+      `${dataset.name}: column ${JSON.stringify(missing.name)} has missing values; expected ${expected}`,
+    );
+  }
   const largest = await Promise.all(
     [dataset.train, dataset.test].map((examples) =>
       checkWholeNumbers(dataset.name, examples, (column) => ruleOf(form, columns?.[column]), columns),

@@ -3,7 +3,7 @@ import { bytesFromBase64 } from './base64.js';
 import { CodecError } from './errors.js';
 import { numbersFromFloat32 } from './float32.js';
 import { itemFromImage } from './image-input.js';
-import { named, numbersFromJson, numbersFromList } from './numbers.js';
+import { named, numbersFromJson, numbersFromList, numbersFromRow } from './numbers.js';
 
 /** Items whose number is known before the dear part of decoding. */
 export interface EncodedItems {
@@ -30,6 +30,29 @@ export function itemsFromJson(inputs: readonly unknown[], input: InputDescriptio
         if (Array.isArray(item)) numbersFromJson(item, field, numbersOf(input), target);
         else if (typeof item === 'string') await decodeBase64Image(item, field, input, target);
         else throw new CodecError('INVALID_INPUT', `${field} is ${named(item)}; expected ${expectedItem(input)}`);
+      }
+      return data;
+    },
+  };
+}
+
+/**
+ * `rows` of a JSON body: objects of a table's columns by name.
+ * @throws {CodecError} INVALID_INPUT
+ */
+export function itemsFromRows(
+  rows: readonly Readonly<Record<string, unknown>>[],
+  input: InputDescription,
+): EncodedItems {
+  return {
+    count: rows.length,
+    decode: async () => {
+      if (input.kind === 'image')
+        throw new CodecError('INVALID_INPUT', 'rows is given; this model takes images: inputs');
+      const size = itemSize(input);
+      const data = new Float32Array(rows.length * size);
+      for (const [i, row] of rows.entries()) {
+        numbersFromRow(row, `rows[${i}]`, numbersOf(input), data.subarray(i * size, (i + 1) * size));
       }
       return data;
     },

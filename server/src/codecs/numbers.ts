@@ -1,5 +1,9 @@
 import { type Column, expectedNumber, firstUnexpected, type NumbersDescription } from '@elbo/models';
+import { closestMatch } from 'leven';
 import { CodecError } from './errors.js';
+
+/** Columns or categories that a message lists at most. */
+const NAMES_SHOWN = 10;
 
 /**
  * Writes one item given as JSON, flat or nested as its shape (leading dimensions of 1 may be left out), as float32.
@@ -39,6 +43,37 @@ export function numbersFromJson(
 }
 
 /**
+ * Writes one item given as an object of its columns by name, as float32: `{"age": 41, "colour": "red"}`. A column that may
+ * be missing may be null or left out.
+ * @throws {CodecError} INVALID_INPUT, naming the column and what was expected there
+ */
+export function numbersFromRow(
+  row: Readonly<Record<string, unknown>>,
+  field: string,
+  description: NumbersDescription,
+  target: Float32Array,
+): void {
+  const { columns } = description;
+  if (columns === undefined) throw invalid(`${field} has names; this model's columns have none: send inputs`);
+  const strange = Object.keys(row).find((name) => !columns.some((column) => column.name === name));
+  if (strange !== undefined)
+    throw invalid(`${field}.${strange} is no column; expected ${columnNames(columns, strange)}`);
+  for (const [i, column] of columns.entries()) {
+    const value = Object.hasOwn(row, column.name) ? row[column.name] : undefined;
+    const absent = value === undefined && column.missing === true ? null : value;
+    target[i] = checkedNumber(absent, description, () => `${field}.${column.name}`, column);
+  }
+}
+
+/** The columns of a model, the nearest to what was written first where there are many. */
+function columnNames(columns: readonly Column[], written: string): string {
+  const names = columns.map(({ name }) => name);
+  if (names.length <= NAMES_SHOWN) return names.join(', ');
+  const nearest = closestMatch(written, names);
+  return `one of the model's ${names.length} columns${nearest === undefined ? '' : `, such as ${nearest}`}`;
+}
+
+/**
  * Checks float32 numbers that came as bytes.
  * @throws {CodecError} INVALID_INPUT, naming the item and the number
  */
@@ -55,6 +90,9 @@ export function checkNumbers(data: Float32Array, field: string, description: Num
 export function numbersFromList(list: string, field: string, description: NumbersDescription): Float32Array {
   const texts = list.split(',');
   const values = texts.map((text, i) => {
+    const column = description.columns?.[i];
+    if (text === '' && column?.missing) return null;
+    if (column?.kind === 'categorical' && column.categories.includes(text)) return text;
     if (!/^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?$/i.test(text)) {
       throw invalid(`${field}[${i}] is ${named(text)}; expected a number`);
     }
@@ -66,7 +104,18 @@ export function numbersFromList(list: string, field: string, description: Number
   return target;
 }
 
+/** A number, or what stands for one in a table: null for a missing value, the text of a category for its code. */
 function checkedNumber(value: unknown, description: NumbersDescription, field: () => string, column?: Column): number {
+  if (value === null && column?.missing) return Number.NaN;
+  if (typeof value === 'string' && column?.kind === 'categorical') {
+    const code = column.categories.indexOf(value);
+    if (code !== -1) return code;
+    const known = column.categories.slice(0, NAMES_SHOWN).join(', ');
+    const more = column.categories.length > NAMES_SHOWN ? ', …' : '';
+    throw invalid(
+      `${field()} is ${named(value)}; expected one of ${column.categories.length} categories (${known}${more})`,
+    );
+  }
   if (typeof value !== 'number') throw invalid(`${field()} is ${named(value)}; expected a number`);
   const number = Math.fround(value);
   const expected = expectedNumber(number, description, column);

@@ -1,8 +1,10 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { type EncodedItems, itemsFromFloat32, itemsFromImage, itemsFromJson } from '../codecs/items.js';
+import type { Static } from 'typebox';
+import { type EncodedItems, itemsFromFloat32, itemsFromImage, itemsFromJson, itemsFromRows } from '../codecs/items.js';
 import type { ServedModel } from '../inference/model.js';
 import { contentTypeOf } from '../plugins/content.js';
 import { ProblemError } from '../problems.js';
+import type { InputsBody } from '../schemas/inference.js';
 
 export const JSON_TYPE = 'application/json';
 export const BINARY_TYPE = 'application/octet-stream';
@@ -13,8 +15,12 @@ export type OutputType = typeof JSON_TYPE | typeof BINARY_TYPE | typeof PNG_TYPE
 export function itemsOf(request: FastifyRequest, model: ServedModel): EncodedItems {
   const { input } = model.manifest;
   switch (contentTypeOf(request)) {
-    case JSON_TYPE:
-      return itemsFromJson((request.body as { inputs: unknown[] }).inputs, input);
+    case JSON_TYPE: {
+      const { inputs, rows } = request.body as Static<typeof InputsBody>;
+      if (inputs !== undefined && rows === undefined) return itemsFromJson(inputs, input);
+      if (rows !== undefined && inputs === undefined) return itemsFromRows(rows, input);
+      throw new ProblemError('INVALID_REQUEST', 'expected one of the body fields inputs and rows');
+    }
     case BINARY_TYPE:
       return itemsFromFloat32(request.body as Buffer, input);
     default:

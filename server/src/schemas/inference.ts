@@ -23,15 +23,25 @@ const Outputs = Type.Array(Type.Unknown(), { description: 'One nested array of n
 
 export const InputsBody = Type.Object(
   {
-    inputs: Type.Array(Type.Unknown(), {
-      minItems: 1,
-      description:
-        'Items: each an array of numbers, flat or nested as the input shape, within the value range of the model; or, ' +
-        'for models of images, a string: a PNG, JPEG or WebP file as base64 or base64url (a data URL, too)',
-    }),
+    inputs: Type.Optional(
+      Type.Array(Type.Unknown(), {
+        minItems: 1,
+        description:
+          'Items: each an array of numbers, flat or nested as the input shape, within the value range of the model (of a ' +
+          'table, null for a missing value and the text of a category for its code); or, for models of images, a string: ' +
+          'a PNG, JPEG or WebP file as base64 or base64url (a data URL, too)',
+      }),
+    ),
+    rows: Type.Optional(
+      Type.Array(Type.Record(Type.String(), Type.Unknown()), {
+        minItems: 1,
+        description:
+          'In place of `inputs`, for models of tables: objects of the columns by name, as `input.columns` lists them',
+      }),
+    ),
     labels: GivenLabels,
   },
-  { $id: 'Inputs', title: 'Inputs', additionalProperties: false },
+  { $id: 'Inputs', title: 'Inputs', description: 'Either `inputs` or `rows`', additionalProperties: false },
 );
 
 export const LatentsBody = Type.Object(
@@ -132,6 +142,7 @@ export const INPUT_CONTENT: Record<string, { schema: TSchema }> = {
   'application/json': json(Type.Ref('Inputs#'), {
     numbers: { summary: 'Numbers of one item (cut short here)', value: { inputs: [[0, 0.5, 1]] } },
     image: { summary: 'A base64 image (cut short here)', value: { inputs: ['iVBORw0KGgo'] } },
+    row: { summary: 'A row of a table (with columns of yours)', value: { rows: [{ age: 41, colour: 'red' }] } },
   }),
   'image/png': binary(`One PNG image of at most ${MAX_IMAGE_PIXELS} pixels`),
   'image/jpeg': binary(`One JPEG image of at most ${MAX_IMAGE_PIXELS} pixels`),

@@ -60,20 +60,27 @@ export async function colourModel(store: string): Promise<ReportModel> {
   return trained(store, configuration, await datasetOf('colours', { train: part(400), test: part(60) }));
 }
 
-/** Rows of four columns, two of them functions of the others, under the given names. */
-export async function tableModel(store: string, columns: readonly string[]): Promise<ReportModel> {
+/**
+ * Rows of four columns, two of them functions of the others, under the given names; where `gaps`, every fifth value of the
+ * third column is missing.
+ */
+export async function tableModel(store: string, columns: readonly string[], gaps = false): Promise<ReportModel> {
   const random = new RandomSource(3);
   const part = (count: number) => {
     const noise = random.fillNormal(new Float32Array(2 * count));
     const values = Float32Array.from({ length: 4 * count }, (_, i) => {
       const [a, b] = [noise[2 * (i >> 2)], noise[2 * (i >> 2) + 1]];
-      return [a, 1000 + 20 * b, a + b, 5 * a - b][i % 4];
+      return [a, 1000 + 20 * b, gaps && i % 20 === 2 ? Number.NaN : a + b, 5 * a - b][i % 4];
     });
     return inMemory(values, [4]);
   };
   const rows = await datasetOf('rows', { train: part(500), test: part(80) });
   if (rows.input.kind !== 'vector') throw new Error('rows are not images');
-  const input = { ...rows.input, columns: columns.map((column) => ({ name: column, kind: 'numeric' as const })) };
+  const missing = { missing: true } as const;
+  const input = {
+    ...rows.input,
+    columns: columns.map((name, i) => ({ name, kind: 'numeric' as const, ...(gaps && i === 2 && missing) })),
+  };
   const dataset = { ...rows, input };
   const configuration = { ...loadPreset('table'), ...small, epochs: 20, name: 'rows', dataset: 'rows', latent_size: 4 };
   return trained(store, configuration, dataset);

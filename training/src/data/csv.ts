@@ -31,6 +31,9 @@ const BLOCK_VALUES = 1 << 20;
 
 const NUMBER = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$/;
 
+/** Cells without a value, besides empty ones, as pandas and R write them. */
+const MISSING = new Set(['', 'NA', 'N/A', 'NaN', 'nan', 'null', 'NULL', '?']);
+
 /** Categories of one column; each costs an output of the decoder. */
 export const MAX_CATEGORIES = 1000;
 
@@ -40,8 +43,8 @@ const MAX_RARE_CATEGORIES = 20;
 /**
  * Reads the rows of a CSV file: a header row of column names, then values, separated by commas, semicolons or tabs, which
  * are told apart by the first lines. A column holds finite numbers alone, or texts alone, which become codes 0, 1, … in
- * the order of their first appearance.
- * @param known columns of a trained model: the file must have the same, and its texts get their codes
+ * the order of their first appearance. Cells that are empty, NA, NaN, null or ? are missing values, NaN.
+ * @param known columns of a trained model: the file must have the same, in any order, and its texts get their codes
  * @throws {DataError} where the file cannot be read, its delimiter is not clear, names are missing or double, a row has
  *   another number of values than the header, or a value is not what its column holds (with its line and column, and how
  *   many more), or there are too many categories, or next to none that comes again
@@ -54,7 +57,7 @@ export function readCsv(
 ): Promise<StoredRows> {
   return withSourceFile(path, 'a CSV file', async (file, stats) => {
     const key = new Fingerprint(known === undefined ? 'csv' : `csv ${JSON.stringify(known)}`).add(path, stats).digest();
-    const { delimiter, columns } = await examine(path, file, stats.size);
+    const delimiter = await delimiterOf(path, file, stats.size);
     return store.keep(key, undefined, async (sink) => {
       const parser = pipeline(
         withProgress(plainBytes(file, 0, stats.size), stats.size, `reading ${path}`, onProgress),
@@ -65,8 +68,7 @@ export function readCsv(
           max_record_size: MAX_ROW_CHARACTERS,
           // The number of values is checked here, with a message of its own.
           relax_column_count: true,
-          // In a single column, an empty line is a missing value.
-          skip_empty_lines: columns > 1,
+          skip_empty_lines: true,
           trim: true,
         }),
         // What goes wrong also ends the iteration.
@@ -96,6 +98,8 @@ async function convert(
   known: readonly Column[] | undefined,
 ): Promise<RowDescription> {
   let columns: readonly ColumnReader[] | undefined;
+  /** Where the value of each column of the file goes in a row. */
+  let places: readonly number[] = [];
   let block = new Float32Array(0);
   let filled = 0;
   let count = 0;
@@ -104,7 +108,14 @@ async function convert(
   for await (const { record, info } of records) {
     if (columns === undefined) {
       const names = checkedHeader(path, record, known);
-      columns = names.map((name, i) => new ColumnReader(name, known?.[i]));
+      columns = names.map(
+        (name) =>
+          new ColumnReader(
+            name,
+            known?.find((column) => column.name === name),
+          ),
+      );
+      places = names.map((name, i) => known?.findIndex((column) => column.name === name) ?? i);
       block = new Float32Array(columns.length * Math.max(1, Math.floor(BLOCK_VALUES / columns.length)));
       continue;
     }
@@ -118,9 +129,9 @@ async function convert(
       if (typeof value === 'string') {
         bad++;
         firstBad ??= `line ${info.lines}, column ${shown(columns[i].name)}: ${value}`;
-      } else block[filled] = value;
-      filled++;
+      } else block[filled + places[i]] = value;
     }
+    filled += columns.length;
     count++;
     if (filled === block.length) {
       if (bad === 0) await sink(new Uint8Array(block.buffer));
@@ -134,9 +145,10 @@ async function convert(
   }
   if (columns === undefined) throw new DataError(`${path}: there is no line; expected a header row and values below`);
   if (count === 0) throw new DataError(`${path}: there are no rows below the header; expected values`);
-  for (const column of columns) column.checkCategories(path, count);
+  for (const column of columns) column.checkValues(path, count);
   if (filled > 0) await sink(new Uint8Array(block.buffer, 0, 4 * filled));
-  return { count, shape: [columns.length], dtype: 'float32', columns: columns.map((column) => column.described()) };
+  const described = known ?? columns.map((column) => column.described());
+  return { count, shape: [columns.length], dtype: 'float32', columns: described };
 }
 
 /** Reads the values of one column, whose first value says whether they are numbers or categories. */
@@ -145,7 +157,8 @@ class ColumnReader {
   /** By text; undefined for numbers. */
   #codes: Map<string, number> | undefined;
   #isDecided = false;
-  /** Whether new texts are categories, too. */
+  #isMissing = false;
+  /** Whether new texts are categories, and values may be missing. */
   readonly #isOpen: boolean;
 
   constructor(name: string, known: Column | undefined) {
@@ -153,12 +166,17 @@ class ColumnReader {
     this.#isOpen = known === undefined;
     if (known === undefined) return;
     this.#isDecided = true;
+    this.#isMissing = known.missing === true;
     if (known.kind === 'categorical') this.#codes = new Map(known.categories.map((text, code) => [text, code]));
   }
 
   /** @returns the number or the code of a category, or what is wrong with the text */
   read(text: string): number | string {
-    if (text === '') return `the value is missing; expected ${this.#codes === undefined ? 'a number' : 'a category'}`;
+    if (MISSING.has(text) && !this.#codes?.has(text)) {
+      this.#isMissing ||= this.#isOpen;
+      if (this.#isMissing) return Number.NaN;
+      return `the value is missing; expected ${this.#codes === undefined ? 'a number' : 'a category'}, as in all rows that the model was trained on`;
+    }
     const isNumber = NUMBER.test(text);
     if (!this.#isDecided) {
       this.#isDecided = true;
@@ -187,8 +205,13 @@ class ColumnReader {
     return codes.size - 1;
   }
 
-  /** @throws {DataError} where nearly every row has a text of its own */
-  checkCategories(path: string, rows: number): void {
+  /** @throws {DataError} where there is no value, or nearly every row has a text of its own */
+  checkValues(path: string, rows: number): void {
+    if (!this.#isDecided) {
+      throw new DataError(
+        `${path}: column ${shown(this.name)} has no value in ${rows} rows; expected some: leave it out`,
+      );
+    }
     const count = this.#codes?.size ?? 0;
     if (!this.#isOpen || count <= MAX_RARE_CATEGORIES || count <= rows / 2) return;
     throw new DataError(
@@ -198,11 +221,16 @@ class ColumnReader {
 
   described(): Column {
     const { name } = this;
+    const missing = this.#isMissing ? { missing: true as const } : {};
     return this.#codes === undefined
-      ? { name, kind: 'numeric' }
-      : { name, kind: 'categorical', categories: [...this.#codes.keys()] };
+      ? { name, kind: 'numeric', ...missing }
+      : { name, kind: 'categorical', categories: [...this.#codes.keys()], ...missing };
   }
 }
+
+/** The first of some names. */
+const listed = (names: readonly string[]) =>
+  names.length <= 8 ? names.join(', ') : `${names.slice(0, 8).join(', ')} and ${names.length - 8} more`;
 
 const shown = (name: string) => JSON.stringify(name.slice(0, 80));
 
@@ -231,23 +259,22 @@ function checkedHeader(
     seen.set(name, i + 1);
   }
   if (known === undefined) return names;
-  const different = known.findIndex(({ name }, i) => name !== names[i]);
-  if (different !== -1 || names.length !== known.length) {
-    const at = different === -1 ? known.length : different;
-    const expected = known[at] === undefined ? 'none' : shown(known[at].name);
+  const absent = known.filter(({ name }) => !seen.has(name)).map(({ name }) => shown(name));
+  if (absent.length > 0) {
     throw new DataError(
-      `${path}: column ${at + 1} is ${names[at] === undefined ? 'missing' : shown(names[at])}; expected ${expected}, as the model was trained with`,
+      `${path}: there is no column ${listed(absent)}; expected all columns that the model was trained with`,
     );
+  }
+  const strange = names.filter((name) => !known.some((column) => column.name === name)).map(shown);
+  if (strange.length > 0) {
+    const own = listed(known.map(({ name }) => shown(name)));
+    throw new DataError(`${path}: the model has no column ${listed(strange)}; expected ${own} alone`);
   }
   return names;
 }
 
-/** Finds the delimiter and the number of columns in the first lines. */
-async function examine(
-  path: string,
-  file: FileHandle,
-  size: number,
-): Promise<{ delimiter: Delimiter; columns: number }> {
+/** Finds the delimiter in the first lines. */
+async function delimiterOf(path: string, file: FileHandle, size: number): Promise<Delimiter> {
   const buffer = Buffer.alloc(Math.min(size, SAMPLE_BYTES));
   const { bytesRead } = await file.read(buffer, 0, buffer.length, 0);
   const start = buffer.toString('hex', 0, 2);
@@ -267,7 +294,7 @@ async function examine(
     throw new DataError(`${path}: its values could be separated by ${names}; expected one of them alone`);
   }
   const [delimiter = ','] = candidates;
-  return { delimiter, columns: first[delimiter] + 1 };
+  return delimiter;
 }
 
 /** How often each delimiter stands outside quotes in each of the first lines that are not empty. */

@@ -256,24 +256,28 @@ async function momentsOfBytes(examples: Examples): Promise<{ mean: Float64Array;
   };
 }
 
-/** Welford's update (Knuth, vol. 2, 4.2.2), which does not cancel where the mean is far from zero. */
+/**
+ * Welford's update (Knuth, vol. 2, 4.2.2), which does not cancel where the mean is far from zero; over the values that are
+ * not missing.
+ */
 async function momentsOfFloats(examples: Examples): Promise<{ mean: Float64Array; variance: Float64Array }> {
   const size = exampleSize(examples);
   const mean = new Float64Array(size);
   const deviations = new Float64Array(size);
-  let seen = 0;
+  const seen = new Float64Array(size);
   for await (const { values } of chunksOf(examples)) {
     for (let start = 0; start < values.length; start += size) {
-      seen++;
-      const weight = 1 / seen;
       for (let i = 0; i < size; i++) {
-        const deviation = values[start + i] - mean[i];
-        mean[i] += deviation * weight;
-        deviations[i] += deviation * (values[start + i] - mean[i]);
+        const value = values[start + i];
+        if (Number.isNaN(value)) continue;
+        seen[i]++;
+        const deviation = value - mean[i];
+        mean[i] += deviation / seen[i];
+        deviations[i] += deviation * (value - mean[i]);
       }
     }
   }
-  return { mean, variance: deviations.map((total) => total / examples.count) };
+  return { mean, variance: deviations.map((total, i) => total / Math.max(1, seen[i])) };
 }
 
 function pickedExtras(

@@ -13,7 +13,7 @@ import { readNpz } from './npz.js';
 import { type DataProgress, RowStore } from './row-store.js';
 import { drawShapes, generateShapes, SHAPES_SIZE } from './shapes.js';
 import { asDataError } from './source-file.js';
-import { survey } from './survey.js';
+import { type Survey, survey } from './survey.js';
 
 export interface DatasetOptions {
   /** Holds a folder for each data set; generated ones and paths need none. */
@@ -155,15 +155,10 @@ function splitTest(name: string, { train: all, description }: Parts, seed: numbe
   };
 }
 
-interface Range {
-  readonly low: number;
-  readonly high: number;
-}
-
 function inputOf(
   name: string,
   { shape, dtype }: Examples,
-  surveys: readonly [train: Range, test: Range],
+  surveys: readonly [train: Survey, test: Survey],
   columns: readonly Column[] | undefined,
 ): ImageInput | VectorInput {
   const lowest = Math.min(...surveys.map(({ low }) => low));
@@ -179,11 +174,12 @@ function inputOf(
     if (columns !== undefined && columns.length !== shape[0]) {
       throw new DataError(`${name}: ${columns.length} columns are described; expected ${shape[0]}`);
     }
+    const described = withMissing(columns, new Set(surveys.flatMap(({ missing }) => missing)), shape[0]);
     return {
       kind: 'vector',
       shape: [shape[0]],
       value_range: [-LARGEST_IN_TABLE, LARGEST_IN_TABLE],
-      ...(columns && { columns: [...columns] }),
+      ...(described && { columns: described }),
     };
   }
   const [channels, height, width] = shape;
@@ -239,6 +235,19 @@ export async function loadRows(
   }
   const { train, test } = isDirectory ? await loadFolder(found, options, store) : await loadFile(found, options, store);
   return { parts: test === undefined ? [train] : [train, test] };
+}
+
+/** Columns of a table where some have missing values: described by their numbers where they have no names. */
+function withMissing(
+  columns: readonly Column[] | undefined,
+  missing: ReadonlySet<number>,
+  size: number,
+): Column[] | undefined {
+  if (columns === undefined && missing.size === 0) return undefined;
+  return Array.from({ length: size }, (_, i) => {
+    const column = columns?.[i] ?? { name: String(i), kind: 'numeric' as const };
+    return missing.has(i) ? { ...column, missing: true as const } : column;
+  });
 }
 
 async function loadPath(path: string, options: DatasetOptions, store: RowStore): Promise<Parts> {

@@ -144,7 +144,7 @@ async function convertRows(
     const count = raw.length / rowBytes;
     const values = target.subarray(0, count * size);
     decode(array, raw, values, places);
-    checkFinite(array, values, size, row);
+    checkFinite(array, values, shape, row);
     await sink(bytesOf(values));
     row += count;
     done(row);
@@ -178,7 +178,7 @@ async function convertColumns(
           values[at] = type.read(view, row * type.bytes, array.littleEndian);
         }
       }
-      checkFinite(array, values, columns, start);
+      checkFinite(array, values, layout.shape, start);
       await sink(bytesOf(values));
       done(start + height);
     }
@@ -272,19 +272,30 @@ function decode(
   }
 }
 
-function checkFinite(array: NumberArray, values: Uint8Array | Float32Array, size: number, firstRow: number): void {
+function checkFinite(
+  array: NumberArray,
+  values: Uint8Array | Float32Array,
+  shape: readonly number[],
+  firstRow: number,
+): void {
   if (values instanceof Uint8Array) return;
-  const bad = firstNonFinite(values);
+  const bad = firstUnusable(values, shape);
   if (bad < 0) return;
+  const size = shape.reduce((product, dimension) => product * dimension, 1);
   throw notFinite(array.label, firstRow + Math.floor(bad / size), bad % size, values[bad]);
 }
 
-/** @returns its index, or −1 where all are finite */
-export function firstNonFinite(values: Float32Array): number {
+/**
+ * The first number that is not finite. In a table, of shape [columns], NaN is a missing value, and no such.
+ * @returns its index, or −1 where there is none
+ */
+export function firstUnusable(values: Float32Array, shape: readonly number[]): number {
   // x − x is 0 for finite numbers alone; sums of zeros tell in one comparison whether to look closer.
   let sum = 0;
   for (let i = 0; i < values.length; i++) sum += values[i] - values[i];
-  return sum === 0 ? -1 : values.findIndex((value) => !Number.isFinite(value));
+  if (sum === 0) return -1;
+  const mayMiss = shape.length === 1;
+  return values.findIndex((value) => !Number.isFinite(value) && !(mayMiss && Number.isNaN(value)));
 }
 
 export function notFinite(label: string, row: number, feature: number, value: number): DataError {

@@ -35,6 +35,7 @@ export async function checkWholeNumbers(
       const { [column]: wanted } = rules;
       if (wanted === undefined) continue;
       const value = values[i];
+      if (Number.isNaN(value) && columns?.[column]?.missing) continue;
       if (Number.isInteger(value) && value >= 0 && value <= wanted.largest) {
         if (value > found[column]) found[column] = value;
         continue;

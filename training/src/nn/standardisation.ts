@@ -1,4 +1,4 @@
-import { add, div, log, mul, reduceSum, sub } from '../onnx/ops.js';
+import { add, div, log, mul, sub } from '../onnx/ops.js';
 import type { Tensor } from '../onnx/tensor.js';
 import { startingAt } from './initialisers.js';
 import { type Parameter, parameter, type Weights } from './parameters.js';
@@ -10,8 +10,8 @@ export interface Standardisation {
   apply(x: Tensor, weights: Weights): Tensor;
   /** [N, D] → [N, D] */
   invert(standardised: Tensor, weights: Weights): Tensor;
-  /** log |dx / d standardised|: what turns a density over the one into one over the other; scalar, in nats. */
-  logVolume(weights: Weights): Tensor;
+  /** log |dx / d standardised|: what turns a density over the one into one over the other; [D], in nats. */
+  logScale(weights: Weights): Tensor;
 }
 
 /** Columns that hardly vary would blow up small differences; they keep their unit. */
@@ -33,6 +33,6 @@ export function standardisation(
     parameters: [mean, scale],
     apply: (x, weights) => div(sub(x, weights(mean)), weights(scale)),
     invert: (standardised, weights) => add(mul(standardised, weights(scale)), weights(mean)),
-    logVolume: (weights) => reduceSum(log(weights(scale))),
+    logScale: (weights) => log(weights(scale)),
   };
 }

@@ -172,7 +172,7 @@ async function rowsOf(model: ServedModel, observed: Observations, indices: reado
                 <td class="number">{pText(pValues[example])}</td>
                 <td>
                   {worst
-                    .map((j) => `${columnName(model, j)}: ${brief(items[i][j])} (${brief(expected[i][j])})`)
+                    .map((j) => `${columnName(model, j)}: ${observedText(items[i][j])} (${brief(expected[i][j])})`)
                     .join(', ')}
                 </td>
               </tr>
@@ -188,3 +188,5 @@ export function pText(p: number): string {
   if (p < 1e-4) return p.toExponential(1).replace('-', '−');
   return p.toFixed(p < 0.01 ? 4 : 3);
 }
+
+const observedText = (value: number) => (Number.isNaN(value) ? 'missing' : brief(value));

@@ -20,6 +20,9 @@ export function columnName({ manifest: { input } }: ServedModel, index: number):
   return (input.kind === 'vector' ? input.columns?.[index]?.name : undefined) ?? `column ${index}`;
 }
 
+const mayMiss = ({ manifest: { input } }: ServedModel) =>
+  input.kind === 'vector' && input.columns?.some(({ missing }) => missing) === true;
+
 /** Observed against expected values of test examples, a plot for each column. */
 export async function tableReconstructions(model: ServedModel, observed: Observations): Promise<Section> {
   const { examples, means, dataset } = observed;
@@ -39,6 +42,7 @@ export async function tableReconstructions(model: ServedModel, observed: Observa
           Expected values at the posterior mean (upwards) against observed ones (to the right) of the first{' '}
           {whole(count)} of {whole(dataset.test.count)} test examples of {dataset.name}. On the line both agree; R² is
           the share of the variance that the model explains.
+          {mayMiss(model) && ' Rows without a value are left out of its plot.'}
           {features > MOST_COLUMNS && ` The first ${MOST_COLUMNS} of ${whole(features)} columns are shown.`}
         </p>
         <ul class="plots">
@@ -46,8 +50,9 @@ export async function tableReconstructions(model: ServedModel, observed: Observa
             <li key={columnName(model, j)}>
               <Scatter
                 name={columnName(model, j)}
-                observed={rows.map((row) => row[j])}
-                expected={expected.map((row) => row[j])}
+                points={rows
+                  .map((row, i) => [row[j], expected[i][j]] as const)
+                  .filter(([value]) => !Number.isNaN(value))}
               />
             </li>
           ))}
@@ -57,8 +62,11 @@ export async function tableReconstructions(model: ServedModel, observed: Observa
   };
 }
 
-function Scatter({ name, observed, expected }: { name: string; observed: number[]; expected: number[] }): VNode {
-  const [low, high] = extent(observed);
+function Scatter(props: { name: string; points: readonly (readonly [observed: number, expected: number])[] }): VNode {
+  const { name } = props;
+  const observed = props.points.map(([value]) => value);
+  const expected = props.points.map(([, value]) => value);
+  const [low, high] = observed.length === 0 ? [0, 0] : extent(observed);
   const place = (value: number) =>
     high > low ? Math.round(((value - low) / (high - low)) * PLOT * 10) / 10 : PLOT / 2;
   // What the model expects far outside of what was observed lies on the edge.
@@ -110,7 +118,7 @@ export async function tableSamples(
         );
   const plots = Array.from({ length: Math.min(MOST_COLUMNS, features) }, (_, j) => {
     const drawn = samples.map((row) => row[j]);
-    const seen = rows?.map((row) => row[j]);
+    const seen = rows?.map((row) => row[j]).filter((value) => !Number.isNaN(value));
     return {
       name: columnName(model, j),
       drawn,
@@ -200,7 +208,8 @@ export function tableTraversals(
 /** Standard deviation of each column of rows, 1 where nothing varies. */
 export function scales(rows: readonly Float32Array[]): number[] {
   return Array.from(rows[0] ?? [], (_, j) => {
-    const deviation = standardDeviation(rows.map((row) => row[j]));
+    const present = rows.map((row) => row[j]).filter((value) => !Number.isNaN(value));
+    const deviation = present.length === 0 ? 0 : standardDeviation(present);
     return deviation > 0 ? deviation : 1;
   });
 }
