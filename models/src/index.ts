@@ -1,5 +1,6 @@
 export * from './calibration.js';
 export * from './condition.js';
+export * from './contributions.js';
 export * from './errors.js';
 export * from './image-pixels.js';
 export * from './item-numbers.js';

@@ -179,6 +179,50 @@ describe('rows by the names of their columns', () => {
     expect(decoded.outputs[0].every(Number.isFinite)).toBe(true);
   });
 
+  it('are explained by the columns that are not as expected', async () => {
+    const odd = { material: 'wood', weight: 60.5, plant: 'north', length: 9 };
+    const [{ contributions, components }] = await score({ rows: [odd] });
+    expect(contributions).toHaveLength(3);
+    expect(contributions[0]).toMatchObject({ column: 'length', observed: 9 });
+    const { body: again } = await post('/reconstruct')
+      .send({ rows: [odd] })
+      .expect(200);
+    expect(contributions[0].expected).toBeCloseTo(again.outputs[0][3], 4);
+    const nats = contributions.map((one: { nats: number }) => one.nats);
+    expect(nats).toEqual([...nats].sort((a, b) => b - a));
+    const all = (
+      await post('/anomaly-score?explain=9')
+        .send({ rows: [odd] })
+        .expect(200)
+    ).body.scores[0].contributions;
+    expect(all.map(({ column }: { column: string }) => column).sort()).toEqual([
+      'length',
+      'material',
+      'plant',
+      'weight',
+    ]);
+    const sum = all.reduce((total: number, one: { nats: number }) => total + one.nats, 0);
+    expect(sum).toBeCloseTo(components.reconstruction, 2);
+    const none = await post('/anomaly-score?explain=0')
+      .send({ rows: [odd] })
+      .expect(200);
+    expect(none.body.scores[0]).not.toHaveProperty('contributions');
+  });
+
+  it('are explained in words: the text of a category, null where a value is missing', async () => {
+    const rows = [
+      { material: 'wood', weight: 700.5, plant: 'south', length: 0.8 },
+      { ...steel, length: null },
+    ];
+    const { body } = await post('/anomaly-score?explain=4').send({ rows }).expect(200);
+    const of = (item: number, name: string) =>
+      body.scores[item].contributions.find(({ column }: { column: string }) => column === name);
+    expect(of(0, 'material').observed).toBe('wood');
+    expect(['steel', 'wood']).toContain(of(0, 'material').expected);
+    expect(of(1, 'length').observed).toBeNull();
+    expect(of(1, 'length').expected).toSatisfy(Number.isFinite);
+  });
+
   it('are stranger where a value is missing that is always there in such rows', async () => {
     const wood = { material: 'wood', weight: 60.5, plant: 'south', length: null };
     const [ofWood, ofSteel] = await score({ rows: [wood, { ...steel, length: null }] });

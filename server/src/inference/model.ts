@@ -26,7 +26,7 @@ export interface ServedModel {
   readonly prior: LatentPrior;
   /** Shared memory: each worker loads from it, one that replaces a lost worker too, so no changed file can come in. */
   readonly graphs: Readonly<Record<GraphRole, Uint8Array>>;
-  readonly calls: Readonly<Record<'encode' | 'decode' | 'score' | 'scoreWithMap', ModelCall>>;
+  readonly calls: Readonly<Record<'encode' | 'decode' | 'score' | 'scoreInParts', ModelCall>>;
 }
 
 /**
@@ -53,6 +53,7 @@ export function servedModel({ manifest, graphs, calibrationScores, prior, direct
   const x: GraphInput = { name: 'x', shape: manifest.input.shape };
   const z: GraphInput = { name: 'z', shape: [manifest.latent.size] };
   const scores = ['score', ...manifest.scorer.components];
+  const parts = manifest.input.kind === 'image' ? ['error_map'] : ['error_map', 'x_mean'];
   return {
     key,
     manifest,
@@ -65,7 +66,7 @@ export function servedModel({ manifest, graphs, calibrationScores, prior, direct
       encode: call('encoder', x, ['mean', 'log_variance']),
       decode: call('decoder', z, ['x_mean']),
       score: call('scorer', x, scores),
-      scoreWithMap: call('scorer', x, [...scores, 'error_map']),
+      scoreInParts: call('scorer', x, [...scores, ...parts]),
     },
   };
 }
@@ -85,6 +86,7 @@ function outputShapes(model: ServedModel, role: GraphRole): ReadonlyMap<string, 
       return new Map<string, readonly number[]>([
         ...['score', ...scorer.components].map((name): [string, readonly number[]] => [name, []]),
         ['error_map', input.shape],
+        ...(input.kind === 'image' ? [] : [['x_mean', input.shape] as [string, readonly number[]]]),
       ]);
   }
 }

@@ -38,8 +38,16 @@ export interface Scoring {
   readonly falsePositiveRate: number;
   readonly threshold: number;
   readonly scores: readonly Score[];
-  /** N x input shape, nats; empty where it wasn't asked for. */
+  /** Where it was asked for. */
+  readonly parts?: ScoreParts;
+}
+
+/** What an item's error is made of, each N x input shape. */
+export interface ScoreParts {
+  /** In nats. */
   readonly errorMap: Float32Array;
+  /** The values that the model expected; of tables alone. */
+  readonly expected?: Float32Array;
 }
 
 export interface ServiceStatus {
@@ -138,12 +146,12 @@ export class InferenceService {
   async score(
     model: ServedModel,
     items: Float32Array,
-    options: RunOptions & { readonly falsePositiveRate?: number | undefined; readonly errorMap?: boolean },
+    options: RunOptions & { readonly falsePositiveRate?: number | undefined; readonly parts?: boolean },
   ): Promise<Scoring> {
     const { manifest, calibrationScores } = model;
     const falsePositiveRate = options.falsePositiveRate ?? manifest.calibration.default_false_positive_rate;
     const threshold = statedThreshold(model, falsePositiveRate);
-    const call = options.errorMap === true ? model.calls.scoreWithMap : model.calls.score;
+    const call = options.parts === true ? model.calls.scoreInParts : model.calls.score;
     const outputs = await this.#run(model, call, items, options);
     const components = manifest.scorer.components.map((name) => ({ name, values: finite(outputs, name, 1) }));
     return {
@@ -155,7 +163,12 @@ export class InferenceService {
         isAnomaly: score > threshold,
         components: Object.fromEntries(components.map(({ name, values }) => [name, values[i] ?? 0])),
       })),
-      errorMap: options.errorMap === true ? finite(outputs, 'error_map', model.itemSize) : new Float32Array(0),
+      ...(options.parts === true && {
+        parts: {
+          errorMap: finite(outputs, 'error_map', model.itemSize),
+          ...(outputs.x_mean !== undefined && { expected: finite(outputs, 'x_mean', model.itemSize) }),
+        },
+      }),
     };
   }
 

@@ -1,3 +1,4 @@
+import { largestContributions } from '@elbo/models';
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
@@ -8,12 +9,34 @@ import { ProblemError } from '../problems.js';
 import { BODY_PROBLEMS, IMAGE_PROBLEMS, INFERENCE_PROBLEMS, problems, query } from '../schemas/common.js';
 import { answer, INPUT_CONTENT } from '../schemas/inference.js';
 import { sendFloat32, sendJson, sendPng } from './inference-reply.js';
-import { BINARY_TYPE, clientGone, itemOutputTypes, itemsOf, JSON_TYPE, outputType } from './inference-request.js';
+import {
+  BINARY_TYPE,
+  clientGone,
+  itemOutputTypes,
+  itemsOf,
+  JSON_TYPE,
+  outputType,
+  PNG_TYPE,
+} from './inference-request.js';
 import { labelsOf } from './request-labels.js';
 
-const RATE = {
+/** Columns that an item's explanation names, if not told otherwise, and at most. */
+const DEFAULT_CONTRIBUTIONS = 3;
+const MAX_CONTRIBUTIONS = 1000;
+
+const NOTHING = new Float32Array(0);
+
+const QUESTION = {
   fpr: Type.Optional(
     Type.Number({ description: "False positive rate of the threshold; the model's default if left out" }),
+  ),
+  explain: Type.Optional(
+    Type.Integer({
+      minimum: 0,
+      maximum: MAX_CONTRIBUTIONS,
+      default: DEFAULT_CONTRIBUTIONS,
+      description: 'Of tables, in JSON: how many of the columns that contribute most are named for each item',
+    }),
   ),
 };
 
@@ -30,7 +53,7 @@ export const anomalyScoreRoutes: FastifyPluginAsyncTypebox = async (app) => {
         operationId: 'scoreAnomalies',
         tags: ['inference'],
         summary: 'How unlike the training data items are, with a p-value',
-        querystring: query(RATE),
+        querystring: query(QUESTION),
         body: { content: INPUT_CONTENT },
         response: {
           200: ANSWER,
@@ -40,7 +63,7 @@ export const anomalyScoreRoutes: FastifyPluginAsyncTypebox = async (app) => {
     },
     async (request, reply) => {
       const model = app.service.registry.get(request.query.model, request.query.version);
-      return score(request, reply, model, itemsOf(request, model), request.query.fpr);
+      return score(request, reply, model, itemsOf(request, model), request.query);
     },
   );
 
@@ -54,7 +77,7 @@ export const anomalyScoreRoutes: FastifyPluginAsyncTypebox = async (app) => {
         querystring: query({
           input: Type.Optional(Type.String({ description: 'A PNG, JPEG or WebP image as base64url' })),
           values: Type.Optional(Type.String({ description: 'The numbers of one item, separated by commas' })),
-          ...RATE,
+          ...QUESTION,
         }),
         response: {
           200: ANSWER,
@@ -69,7 +92,7 @@ export const anomalyScoreRoutes: FastifyPluginAsyncTypebox = async (app) => {
       },
     },
     async (request, reply) => {
-      const { model: name, version, input, values, fpr } = request.query;
+      const { model: name, version, input, values } = request.query;
       const model = app.service.registry.get(name, version);
       if ((input === undefined) === (values === undefined)) {
         throw new ProblemError('INVALID_REQUEST', 'expected one of the query parameters input and values');
@@ -78,7 +101,7 @@ export const anomalyScoreRoutes: FastifyPluginAsyncTypebox = async (app) => {
         values === undefined
           ? itemsFromBase64(input ?? '', 'input', model.manifest.input)
           : itemsFromList(values, 'values', model.manifest.input);
-      return score(request, reply, model, items, fpr);
+      return score(request, reply, model, items, request.query);
     },
   );
 
@@ -87,32 +110,41 @@ export const anomalyScoreRoutes: FastifyPluginAsyncTypebox = async (app) => {
     reply: FastifyReply,
     model: ServedModel,
     items: EncodedItems,
-    falsePositiveRate: number | undefined,
+    { fpr: falsePositiveRate, explain = DEFAULT_CONTRIBUTIONS }: { readonly fpr?: number; readonly explain?: number },
   ): Promise<FastifyReply> {
     const { service } = app;
     const { input } = model.manifest;
     const type = outputType(request, itemOutputTypes(model));
-    const errorMap = type !== JSON_TYPE;
+    const isTable = input.kind === 'vector';
+    const parts = type !== JSON_TYPE || (isTable && explain > 0);
     const signal = clientGone(reply);
     return service.admit(items.count, async () => {
       const labels = labelsOf(request, model, items.count);
       const data = await items.decode();
-      // The service takes the memory of what it scores, and a heat map shows the items, too.
-      const scored = errorMap ? data.slice() : data;
-      const scoring = await service.score(model, scored, { falsePositiveRate, errorMap, labels, signal });
-      if (type === BINARY_TYPE) return sendFloat32(reply, model, scoring.errorMap, [items.count, ...input.shape]);
-      if (errorMap && input.kind === 'image') {
-        return sendPng(reply, model, await pngFromErrorMap(data, scoring.errorMap, input));
-      }
+      // The service takes the memory of what it scores, and an explanation shows the items, too.
+      const scored = parts ? data.slice() : data;
+      const scoring = await service.score(model, scored, { falsePositiveRate, parts, labels, signal });
+      const { errorMap = NOTHING, expected = NOTHING } = scoring.parts ?? {};
+      if (type === BINARY_TYPE) return sendFloat32(reply, model, errorMap, [items.count, ...input.shape]);
+      if (type === PNG_TYPE && !isTable) return sendPng(reply, model, await pngFromErrorMap(data, errorMap, input));
+      const row = (values: Float32Array, i: number) => values.subarray(i * model.itemSize, (i + 1) * model.itemSize);
       return sendJson(reply, model, {
         labels,
         false_positive_rate: scoring.falsePositiveRate,
         threshold: scoring.threshold,
-        scores: scoring.scores.map((one) => ({
+        scores: scoring.scores.map((one, i) => ({
           score: one.score,
           p_value: one.pValue,
           is_anomaly: one.isAnomaly,
           components: one.components,
+          ...(isTable &&
+            parts && {
+              contributions: largestContributions(
+                { observed: row(data, i), expected: row(expected, i), errors: row(errorMap, i) },
+                input.columns,
+                explain,
+              ),
+            }),
         })),
       });
     });

@@ -111,6 +111,9 @@ export const SampleAnswer = Type.Object(
   { $id: 'Samples', title: 'Samples', additionalProperties: false },
 );
 
+const Value = (description: string) =>
+  Type.Unsafe<number | string | null>({ type: ['number', 'string', 'null'], description });
+
 export const ScoreAnswer = Type.Object(
   {
     ...Model,
@@ -127,6 +130,20 @@ export const ScoreAnswer = Type.Object(
           }),
           is_anomaly: Type.Boolean(),
           components: Type.Record(Type.String(), Type.Number(), { description: 'What the score is made of' }),
+          contributions: Type.Optional(
+            Type.Array(
+              Type.Object(
+                {
+                  column: Type.String({ description: 'Name, or number from 0 where columns have no names' }),
+                  observed: Value('The value, null where it is missing; of a category its text'),
+                  expected: Value('What the model expects of such a row'),
+                  nats: Type.Number({ description: 'Part of the reconstruction error' }),
+                },
+                { additionalProperties: false },
+              ),
+              { description: 'Of tables: the columns that contribute most to the error, most first' },
+            ),
+          ),
         },
         { additionalProperties: false },
       ),

@@ -109,13 +109,15 @@ export function fixtureModel(options: FixtureOptions): FixtureModel {
 
   const scorer = new Graph('scorer');
   const { x, label, mean } = encode(scorer);
-  const errorMap = square(sub(x, decode(mean, label)));
+  const expected = decode(mean, label);
+  const errorMap = square(sub(x, expected));
   const reconstruction = reduceSum(input.kind === 'image' ? flatten(errorMap) : errorMap, [1]);
   const norm = reduceSum(square(mean), [1]);
   scorer.output(add(reconstruction, norm), 'score');
   scorer.output(reconstruction, 'reconstruction');
   scorer.output(norm, 'norm');
   scorer.output(errorMap, 'error_map');
+  if (input.kind === 'vector') scorer.output(expected, 'x_mean');
 
   const calibrationScores = Float32Array.from({ length: 199 }, (_, i) => (i + 1) / 4);
   const draft: ManifestDraft = {

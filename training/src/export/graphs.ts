@@ -54,7 +54,8 @@ export function decoderGraph(model: Model, values: WeightValues): Graph {
 }
 
 /**
- * x [N, …] → one output [N] for each of `scoreComponents`, error_map [N, …] and, once calibrated, score [N].
+ * x [N, …] → one output [N] for each of `scoreComponents`, error_map [N, …] and, once calibrated, score [N]; of rows of a
+ * table also x_mean [N, columns], what was expected of each column.
  * z is the posterior mean, so that the same input always gets the same score.
  */
 export function scorerGraph(
@@ -67,7 +68,8 @@ export function scorerGraph(
   const weights = constantWeights(graph, values);
   const x = graph.input('x', 'float32', ['N', ...model.inputShape]);
   const { posterior, decode } = model.infer(x, weights, { label: labelInput(graph, model) });
-  const errorMap = model.deviance(x, decode(), weights);
+  const decoded = decode();
+  const errorMap = model.deviance(x, decoded, weights);
   const whitening = graph.constant(float32(aggregate.whitening, [model.latentSize, model.latentSize]));
   const centred = sub(posterior.mean, graph.constant(float32(aggregate.mean, [model.latentSize])));
 
@@ -91,6 +93,7 @@ export function scorerGraph(
   }
   for (const name of names) graph.output(components[name], name);
   graph.output(errorMap, 'error_map');
+  if (model.inputShape.length === 1) graph.output(model.mean(decoded, weights), 'x_mean');
   return graph;
 }
 
