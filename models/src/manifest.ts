@@ -71,6 +71,9 @@ export const FileRecordSchema = Type.Object({
 
 export const CalibrationSchema = Type.Object({
   dataset: Type.String({ description: 'The held-out normal data that the scores are calibrated on' }),
+  recalibrated_from: Type.Optional(
+    Type.String({ description: '`name/version` whose graphs these are, calibrated on other data' }),
+  ),
   size: Type.Integer({ minimum: 1, description: 'Held-out examples n; the smallest p-value is 1 / (n + 1)' }),
   default_false_positive_rate: Probability,
   thresholds: Type.Array(

@@ -75,10 +75,7 @@ export async function listModels(
  */
 export async function readModel(directory: string): Promise<LoadedModel> {
   const manifest = await readManifest(directory);
-  const contents = new Map<string, Buffer>();
-  for (const [file, record] of Object.entries(manifest.files)) {
-    contents.set(file, await readVerified(directory, file, record));
-  }
+  const contents = await readFiles(directory, manifest);
   const contentOf = (file: string): Buffer => {
     const content = contents.get(file);
     if (content === undefined) throw new ModelStoreError('MANIFEST_INVALID', `manifest: files must list ${file}`);
@@ -149,6 +146,18 @@ export async function writeModel(
   manifestOf('1');
   const { directory, record: manifest } = await writeVersion(join(store, name), files, 'manifest.json', manifestOf);
   return { directory, manifest };
+}
+
+/**
+ * Every file of a version, checked against its hash.
+ * @throws {ModelStoreError} FILE_CORRUPT
+ */
+export async function readFiles(directory: string, { files }: Pick<Manifest, 'files'>): Promise<Map<string, Buffer>> {
+  const contents = new Map<string, Buffer>();
+  for (const [file, record] of Object.entries(files)) {
+    contents.set(file, await readVerified(directory, file, record));
+  }
+  return contents;
 }
 
 /** The hash and the size of each file. */

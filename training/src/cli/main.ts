@@ -7,6 +7,7 @@ import { GraphError } from '../onnx/errors.js';
 import { CheckpointError } from '../trainer/checkpoint.js';
 import { TrainingError } from '../trainer/trainer.js';
 import { ConfigurationError } from '../vae/configuration.js';
+import { calibrateCommand } from './calibrate-command.js';
 import { datasetsCommand, inspectCommand, presetsCommand } from './catalogue-commands.js';
 import { evaluateCommand } from './evaluate-command.js';
 import { fetchCommand } from './fetch-command.js';
@@ -38,6 +39,7 @@ for (const command of [
   trainCommand(),
   evaluateCommand(),
   scoreCommand(),
+  calibrateCommand(),
   reportCommand(),
   pruneCommand(),
   inspectCommand(),

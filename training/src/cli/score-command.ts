@@ -6,7 +6,7 @@ import { fileWriter, ROW_FORMATS, type RowFormat, streamWriter } from '../offlin
 import { scoreFiles } from '../offline/score-files.js';
 import { ServedModel } from '../offline/served-model.js';
 import { ConfigurationError } from '../vae/configuration.js';
-import { cacheDirOption, type EngineFlags, integer, withEngineOptions } from './options.js';
+import { cacheDirOption, type EngineFlags, labelOption, withEngineOptions } from './options.js';
 import { phasedProgress } from './progress.js';
 
 interface ScoreFlags extends EngineFlags {
@@ -29,11 +29,7 @@ export function scoreCommand(): Command {
     .addOption(
       new Option('--fpr <rate>', "false-positive rate of is_anomaly; default: the model's").argParser(parseRate),
     )
-    .addOption(
-      new Option('--label <n>', 'of a conditional model: the class of every row that comes without one').argParser(
-        integer(0, 255),
-      ),
-    )
+    .addOption(labelOption())
     .addOption(cacheDirOption())
     .action(run);
 }

@@ -2,7 +2,7 @@ import { conformalPValue, type LoadedModel, thresholdAt } from '@elbo/models';
 import { DataError } from '../data/data-error.js';
 import type { RowBatch, RowField } from './row-batch.js';
 import type { ServedModel } from './served-model.js';
-import { type SourceOptions, sourceBatches } from './source-rows.js';
+import { type SourceBatch, type SourceOptions, sourceBatches } from './source-rows.js';
 
 export interface ScoreOptions extends Omit<SourceOptions, 'input' | 'classes'> {
   /** Of the threshold; the model's default where left out. */
@@ -28,15 +28,10 @@ export async function* scoreFiles(
   } catch (error) {
     throw new DataError((error as Error).message, { cause: error });
   }
-  for await (const { sources, rows, feeds } of sourceBatches(files, { ...options, input, classes: model.classes })) {
-    const { scores, components } = await model.score(feeds);
-    for (const [name, values] of Object.entries({ score: scores, ...components })) {
-      const bad = values.findIndex((value) => !Number.isFinite(value));
-      if (bad === -1) continue;
-      throw new DataError(
-        `${sources[bad]}: the model's ${name} of row ${rows[bad]} is ${values[bad]}; expected an input that is less extreme`,
-      );
-    }
+  for await (const batch of sourceBatches(files, { ...options, input, classes: model.classes })) {
+    const { sources, rows } = batch;
+    const { scores, components } = await model.score(batch.feeds);
+    checkScores(batch, { score: scores, ...components });
     const numbers = (values: Float32Array): RowField => ({ kind: 'float32', size: 1, values });
     yield {
       count: rows.length,
@@ -55,5 +50,19 @@ export async function* scoreFiles(
         ),
       },
     };
+  }
+}
+
+/** @throws {DataError} naming the first row that a graph has no finite answer to */
+export function checkScores(
+  { sources, rows }: Pick<SourceBatch, 'sources' | 'rows'>,
+  outputs: Readonly<Record<string, Float32Array>>,
+): void {
+  for (const [name, values] of Object.entries(outputs)) {
+    const bad = values.findIndex((value) => !Number.isFinite(value));
+    if (bad === -1) continue;
+    throw new DataError(
+      `${sources[bad]}: the model's ${name} of row ${rows[bad]} is ${values[bad]}; expected an input that is less extreme`,
+    );
   }
 }
