@@ -4,6 +4,7 @@ import { type FastifyBaseLogger, type FastifyInstance, fastify, LogController } 
 import type { InferenceService } from './inference/service.js';
 import { content } from './plugins/content.js';
 import { errors, sendProblem } from './plugins/errors.js';
+import { metrics } from './plugins/metrics.js';
 import { openapi } from './plugins/openapi.js';
 import { shutdown } from './plugins/shutdown.js';
 import { validation } from './plugins/validation.js';
@@ -12,6 +13,7 @@ import { anomalyScoreRoutes } from './routes/anomaly-score.js';
 import { decodeRoute } from './routes/decode.js';
 import { encodeRoute } from './routes/encode.js';
 import { healthRoutes } from './routes/health.js';
+import { metricsRoute } from './routes/metrics.js';
 import { modelRoutes } from './routes/models.js';
 import { reconstructRoute } from './routes/reconstruct.js';
 import { sampleRoute } from './routes/sample.js';
@@ -84,6 +86,7 @@ export async function buildApp({ service, bodyLimit, logger }: AppOptions): Prom
   await app.register(validation);
   await app.register(content);
   await app.register(accepts);
+  await app.register(metrics);
   await app.register(openapi);
   for (const routes of [
     encodeRoute,
@@ -93,6 +96,7 @@ export async function buildApp({ service, bodyLimit, logger }: AppOptions): Prom
     anomalyScoreRoutes,
     modelRoutes,
     healthRoutes,
+    metricsRoute,
   ]) {
     await app.register(routes);
   }

@@ -50,6 +50,9 @@ export interface ScoreParts {
   readonly expected?: Float32Array;
 }
 
+/** Is told of every item that was scored. */
+export type ScoreObserver = (model: ServedModel, scores: readonly Score[]) => void;
+
 export interface ServiceStatus {
   readonly notReady: string | undefined;
   readonly provider: Provider;
@@ -65,6 +68,7 @@ export interface ServiceStatus {
 export class InferenceService {
   readonly registry: ModelRegistry;
   readonly pool: WorkerPool;
+  readonly #observers: ScoreObserver[] = [];
   #scheduler: Scheduler<ModelCall>;
   #workers: number;
 
@@ -154,15 +158,17 @@ export class InferenceService {
     const call = options.parts === true ? model.calls.scoreInParts : model.calls.score;
     const outputs = await this.#run(model, call, items, options);
     const components = manifest.scorer.components.map((name) => ({ name, values: finite(outputs, name, 1) }));
+    const scores = Array.from(finite(outputs, 'score', 1), (score, i) => ({
+      score,
+      pValue: conformalPValue(calibrationScores, score),
+      isAnomaly: score > threshold,
+      components: Object.fromEntries(components.map(({ name, values }) => [name, values[i] ?? 0])),
+    }));
+    for (const observer of this.#observers) observer(model, scores);
     return {
       falsePositiveRate,
       threshold,
-      scores: Array.from(finite(outputs, 'score', 1), (score, i) => ({
-        score,
-        pValue: conformalPValue(calibrationScores, score),
-        isAnomaly: score > threshold,
-        components: Object.fromEntries(components.map(({ name, values }) => [name, values[i] ?? 0])),
-      })),
+      scores,
       ...(options.parts === true && {
         parts: {
           errorMap: finite(outputs, 'error_map', model.itemSize),
@@ -170,6 +176,11 @@ export class InferenceService {
         },
       }),
     };
+  }
+
+  /** Calls `observer` with what is scored from now on. */
+  onScored(observer: ScoreObserver): void {
+    this.#observers.push(observer);
   }
 
   async close(): Promise<void> {

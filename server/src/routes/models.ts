@@ -41,7 +41,19 @@ export const modelRoutes: FastifyPluginAsyncTypebox = async (app) => {
       const model = registry.get(request.params.name, request.query.version);
       const { latent, likelihood, prior, condition, scorer, calibration, training } = model.manifest;
       const versions = registry.versions(request.params.name).map(({ manifest }) => manifest.version);
-      return { ...summary(model), latent, versions, likelihood, prior, condition, scorer, calibration, training };
+      const drift = app.driftOf(model);
+      return {
+        ...summary(model),
+        latent,
+        versions,
+        likelihood,
+        prior,
+        condition,
+        scorer,
+        calibration,
+        ...(drift && { drift: { items: drift.items, distance: drift.distance, p_value: drift.pValue } }),
+        training,
+      };
     },
   );
 

@@ -38,6 +38,16 @@ export const ModelDetails = Type.Object(
     condition: Type.Optional(ConditionSchema),
     scorer: Type.Object({ components: Type.Array(Type.String()) }),
     calibration: CalibrationSchema,
+    drift: Type.Optional(
+      Type.Object(
+        {
+          items: Type.Integer({ description: 'The last items scored, at most 1,000' }),
+          distance: Type.Number({ description: 'Kolmogorov-Smirnov distance of their p-values to uniform' }),
+          p_value: Type.Number({ description: 'Of such a distance, while inputs are as in the calibration' }),
+        },
+        { description: 'How far inputs have drifted from the calibration; absent until 20 items were scored' },
+      ),
+    ),
     training: Type.Record(Type.String(), Type.Unknown(), { description: 'How the model was trained, and on what' }),
   },
   { $id: 'ModelDetails', title: 'ModelDetails' },
