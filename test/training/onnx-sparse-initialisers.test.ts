@@ -27,7 +27,7 @@ function graphWith(step: number): { graph: Graph; matrix: Float32Array } {
   graph.output(gemm(input, add(weight, zeros), bias), 'y');
   return { graph, matrix };
 }
-const sparsely = (graph: Graph) => encodeModel(graph, '', new Set(), { sparse: true });
+const sparsely = (graph: Graph) => encodeModel(graph, '', new Set(), { compact: true });
 
 describe('initialisers that are mostly zeros', () => {
   test.each(['onnxruntime', 'tfjs'])('run by %s as those that are written whole', async (name) => {

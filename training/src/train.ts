@@ -9,6 +9,7 @@ import { evaluate } from './evaluation/evaluate.js';
 import { MINIMUM_HELD_OUT } from './export/calibration.js';
 import { exportModel } from './export/exporter.js';
 import { trainedWeights } from './export/trained-weights.js';
+import { weightsInPrecision } from './export/weight-precision.js';
 import { curvesOf, type EpochRecord, trainingCurves } from './pictures/training-curves.js';
 import { momentsFor, preparedFor } from './prepared-data.js';
 import { startFrom, startingWith } from './start-from.js';
@@ -98,9 +99,10 @@ export async function train(options: TrainOptions): Promise<TrainResult | undefi
   const { best } = run;
   options.onExport?.(best.epoch);
 
+  const exact = await trainedWeights(engine, plain, best.weights, { configuration, train: examples });
   const trained = {
     model: buildModel(configuration, input.shape, { ...modelOptions, isTrained: true }),
-    weights: await trainedWeights(engine, plain, best.weights, { configuration, train: examples }),
+    weights: weightsInPrecision(plain, exact, configuration.weight_precision),
   };
   const binarise = binarises(configuration, examples.dtype);
   const measured = { engine, ...trained, metrics: ['elbo'], seed, binarise } as const;

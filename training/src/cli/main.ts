@@ -10,6 +10,7 @@ import { ConfigurationError } from '../vae/configuration.js';
 import { calibrateCommand } from './calibrate-command.js';
 import { datasetsCommand, inspectCommand, presetsCommand } from './catalogue-commands.js';
 import { evaluateCommand } from './evaluate-command.js';
+import { exportCommand } from './export-command.js';
 import { fetchCommand } from './fetch-command.js';
 import { pruneCommand } from './prune-command.js';
 import { reportCommand } from './report-command.js';
@@ -42,6 +43,7 @@ for (const command of [
   calibrateCommand(),
   reportCommand(),
   pruneCommand(),
+  exportCommand(),
   inspectCommand(),
   presetsCommand(),
   datasetsCommand(),

@@ -1,10 +1,8 @@
 import { dirname, resolve } from 'node:path';
 import { readManifest } from '@elbo/models';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { loadDataset } from '../data/datasets.js';
 import { createEngine } from '../engines/create-engine.js';
 import { type ModelCost, pruneModel } from '../prune/prune-model.js';
-import { parseConfiguration } from '../vae/configuration.js';
 import {
   cacheDirOption,
   dataDirOption,
@@ -13,7 +11,7 @@ import {
   limitOption,
   withEngineOptions,
 } from './options.js';
-import { phasedProgress } from './progress.js';
+import { loadTrainingData } from './training-data.js';
 
 interface PruneFlags extends EngineFlags {
   readonly dataDir: string;
@@ -43,18 +41,7 @@ export function pruneCommand(): Command {
 
 async function run(directory: string, flags: PruneFlags): Promise<void> {
   const manifest = await readManifest(directory);
-  const { input, training } = manifest;
-  const configuration = parseConfiguration(training.configuration);
-  const loading = phasedProgress(manifest.name);
-  const dataset = await loadDataset(configuration.dataset, {
-    dataDir: flags.dataDir,
-    cacheDir: flags.cacheDir,
-    // Images of a folder become what the model was trained on.
-    ...(input.kind === 'image' && { image: { height: input.shape[1], width: input.shape[2], colour: input.colour } }),
-    limit: flags.limit,
-    seed: configuration.seed,
-    onProgress: (done, total, text) => loading.update(done, total, text),
-  }).finally(() => loading.stop());
+  const dataset = await loadTrainingData(manifest, flags);
   const result = await pruneModel({
     directory,
     // <store>/<name>/<version>

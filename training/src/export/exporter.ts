@@ -66,8 +66,8 @@ export async function exportModel(
   request: ExportRequest,
 ): Promise<{ directory: string; manifest: Manifest; parity: number }> {
   const { engine, model, weights, configuration, input, validation } = request;
-  // Matrices that pruning left mostly zeros in are written without them.
-  const written = (graph: Graph) => encodeModel(graph, configuration.description, new Set(), { sparse: true });
+  // Matrices that pruning left mostly zeros in are written without them, and rounded weights in half precision.
+  const written = (graph: Graph) => encodeModel(graph, configuration.description, new Set(), { compact: true });
   const encoderBytes = written(encoderGraph(model, weights));
   const decoderBytes = written(decoderGraph(model, weights));
   const programs: Program[] = [];

@@ -1,4 +1,5 @@
 import { GraphError } from './errors.js';
+import { withoutHalves } from './halves.js';
 import { decodeModelProto, type TensorProto, type ValueInfoProto } from './protobuf.js';
 import { allInitialisers } from './sparse.js';
 import { DATA_TYPES, type DataType, elementCount, type TensorType } from './tensor.js';
@@ -57,7 +58,7 @@ function decode(bytes: Uint8Array) {
   try {
     const model = decodeModelProto(bytes);
     if (model.graph === null || model.graph.node.length === 0) throw new Error('it has no graph');
-    return model;
+    return { ...model, graph: withoutHalves(model.graph) };
   } catch (error) {
     throw new GraphError(`not an ONNX model: ${(error as Error).message}`, { cause: error });
   }

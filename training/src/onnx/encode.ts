@@ -1,4 +1,5 @@
 import type { Attribute, Graph, Node } from './graph.js';
+import { halvesOf } from './halves.js';
 import { requiredOutputs } from './inference.js';
 import {
   type AttributeProto,
@@ -6,6 +7,7 @@ import {
   encodeModelProto,
   type GraphProto,
   type NodeProto,
+  type SparseTensorProto,
   type TensorProto,
   type ValueInfoProto,
 } from './protobuf.js';
@@ -20,20 +22,20 @@ const IR_VERSION = 8;
  * The bytes of the `.onnx` file of a graph; the same graph always gives the same bytes.
  * Initialisers and nodes that no output depends on are left out.
  * @param fed constants that are inputs instead, of lengths that the file does not tell
- * @param sparse whether constants that are mostly zeros are written without them
+ * @param compact whether constants that are mostly zeros are written without them, and those that are float16 numbers as such
  */
 export function encodeModel(
   graph: Graph,
   description = '',
   fed: ReadonlySet<Tensor> = new Set(),
-  { sparse = false } = {},
+  { compact = false } = {},
 ): Uint8Array {
   return encodeModelProto({
     irVersion: IR_VERSION,
     producerName: 'elbo',
     producerVersion: '',
     docString: description,
-    graph: graphProto(graph, { used: usedTensors(graph), renamed: renamedByOutputs(graph), fed, sparse }),
+    graph: graphProto(graph, { used: usedTensors(graph), renamed: renamedByOutputs(graph), fed, compact }),
     opsetImport: [{ domain: '', version: OPSET_VERSION }],
   });
 }
@@ -56,7 +58,7 @@ interface Context {
   readonly used: ReadonlySet<Tensor>;
   readonly renamed: ReadonlyMap<Tensor, string>;
   readonly fed: ReadonlySet<Tensor>;
-  readonly sparse: boolean;
+  readonly compact: boolean;
 }
 
 /**
@@ -88,17 +90,20 @@ function renamedByOutputs(graph: Graph, renamed = new Map<Tensor, string>()): Ma
 
 function graphProto(graph: Graph, context: Context): GraphProto {
   const { used, renamed, fed } = context;
-  const constants = graph.initialisers.flatMap((tensor) => {
+  const constants = graph.initialisers.flatMap((tensor): WrittenConstant[] => {
     const { name, constant } = tensor;
     if (!used.has(tensor) || constant === undefined || fed.has(tensor)) return [];
-    return [{ dense: tensorProto(name, constant), sparse: context.sparse ? sparseTensor(name, constant) : undefined }];
+    return [context.compact ? compactConstant(name, constant) : { dense: tensorProto(name, constant) }];
   });
   const isWritten = ({ inputs: [value], outputs }: Node) =>
     outputs.some((output) => used.has(output)) && !(value !== undefined && renamed.get(value) === outputs[0].name);
   return {
     name: graph.name,
-    node: graph.nodes.filter(isWritten).map((node) => nodeProto(node, context)),
-    initializer: constants.flatMap(({ dense, sparse }) => (sparse === undefined ? [dense] : [])),
+    node: [
+      ...constants.flatMap(({ cast }) => cast ?? []),
+      ...graph.nodes.filter(isWritten).map((node) => nodeProto(node, context)),
+    ],
+    initializer: constants.flatMap(({ dense }) => dense ?? []),
     sparseInitializer: constants.flatMap(({ sparse }) => sparse ?? []),
     input: [
       ...graph.inputs.map((tensor) => valueInfo(tensor.name, tensor)),
@@ -108,6 +113,24 @@ function graphProto(graph: Graph, context: Context): GraphProto {
     ],
     output: graph.outputs.map((tensor) => valueInfo(tensor.name, tensor)),
   };
+}
+
+/** The forms of a constant: one tensor, with a node behind it where it is in half precision. */
+interface WrittenConstant {
+  readonly dense?: TensorProto;
+  readonly sparse?: SparseTensorProto;
+  readonly cast?: NodeProto;
+}
+
+/** The form that takes the fewest bytes. */
+function compactConstant(name: string, constant: TensorData): WrittenConstant {
+  const sparse = sparseTensor(name, constant);
+  const halves = halvesOf(name, constant);
+  const sparseBytes = (sparse?.values.rawData.length ?? 0) + (sparse?.indices.rawData.length ?? 0);
+  if (halves !== undefined && !(sparse !== undefined && sparseBytes < halves.tensor.rawData.length)) {
+    return { dense: halves.tensor, cast: halves.cast };
+  }
+  return sparse === undefined ? { dense: tensorProto(name, constant) } : { sparse };
 }
 
 function nodeProto(node: Node, context: Context): NodeProto {

@@ -1,5 +1,6 @@
 import { GraphError } from './errors.js';
 import { type Attribute, type Attributes, Graph } from './graph.js';
+import { withoutHalves } from './halves.js';
 import {
   type AttributeProto,
   AttributeType,
@@ -44,7 +45,8 @@ export function graphFromModel(bytes: Uint8Array): Graph {
 /** Values by their names, in a graph and in those around it. */
 type Names = ReadonlyMap<string, Tensor>;
 
-function readGraph(proto: GraphProto, graph: Graph, outer: Names, depth: number): Graph {
+function readGraph(written: GraphProto, graph: Graph, outer: Names, depth: number): Graph {
+  const proto = withoutHalves(written);
   if (depth > MOST_DEPTH) throw new GraphError(`graphs are nested more than ${MOST_DEPTH} deep`);
   const names = new Map(outer);
   const define = (name: string, tensor: Tensor) => {

@@ -10,7 +10,7 @@ const [SPARSE_BYTES, DENSE_BYTES] = [12, 4];
 /** A smaller tensor is not worth another form. */
 const SMALLEST = 1024;
 
-/** A float32 tensor in the form that takes fewer bytes; undefined where that is the dense one. */
+/** A float32 tensor without its zeros; undefined where the dense form takes no more bytes. */
 export function sparseTensor(name: string, { dtype, shape, data }: TensorData): SparseTensorProto | undefined {
   if (dtype !== 'float32' || data.length < SMALLEST) return undefined;
   const places: number[] = [];

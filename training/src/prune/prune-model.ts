@@ -1,26 +1,12 @@
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { type LoadedModel, type Manifest, readModel } from '@elbo/models';
-import { DataError } from '../data/data-error.js';
-import { type Dataset, splitValidation } from '../data/dataset.js';
-import type { Engine } from '../engines/engine.js';
-import { evaluate } from '../evaluation/evaluate.js';
 import { readTrainedModel, trainedModel } from '../evaluation/trained-model.js';
-import { exportModel } from '../export/exporter.js';
+import { checkTrainedOn, type ExportAgainOptions, exportAgain } from '../export-again.js';
 import { type Sparsity, sparsityOf } from '../nn/sparsity.js';
 import { flopsOf } from '../onnx/flops.js';
-import { binarises } from '../vae/configuration.js';
 import { prune } from './prune.js';
 import { compareSpeed, type Speed } from './speed.js';
 
-export interface PruneOptions {
-  /** `models/<name>/<version>` */
-  readonly directory: string;
-  /** Model store that the next version of the same name is written to. */
-  readonly store: string;
-  /** What the model was trained on: calibrates the scores of the smaller one, and measures it. */
-  readonly dataset: Dataset;
-  readonly engine: Engine;
+export interface PruneOptions extends ExportAgainOptions {
   /** Weights of at most this magnitude count as 0. */
   readonly threshold?: number;
 }
@@ -54,43 +40,16 @@ const BATCHES = [1, 128];
  *   compute what the smaller network does
  */
 export async function pruneModel(options: PruneOptions): Promise<PruneResult> {
-  const { directory, store, dataset, engine, threshold = 0 } = options;
-  const { manifest, configuration, model, weights } = await readTrainedModel(directory);
-  if (dataset.sha256 !== manifest.training.dataset.sha256) {
-    throw new DataError(
-      `${dataset.name} is not the data that ${manifest.name} ${manifest.version} was trained on (SHA-256 ${dataset.sha256}); expected ${manifest.training.dataset.name} with ${manifest.training.dataset.sha256}`,
-    );
-  }
+  const { directory, dataset, engine, threshold = 0 } = options;
+  const original = await readTrainedModel(directory);
+  const { manifest, configuration, model, weights } = original;
+  checkTrainedOn(dataset, manifest);
   const smaller = prune(configuration, model, weights, threshold);
-  const smallerModel = trainedModel(smaller.configuration, manifest);
-
-  const { seed, validation_fraction: fraction } = configuration;
-  const { train, validation } = splitValidation(dataset.train, fraction, seed);
-  const binarise = binarises(configuration, train.dtype);
-  const measured = {
-    engine,
-    model: smallerModel,
-    weights: smaller.weights,
-    metrics: ['elbo'],
-    seed,
-    binarise,
-  } as const;
   const trained = sparsityOf(model.parameters, weights);
-  const left = sparsityOf(smallerModel.parameters, smaller.weights);
-  const exported = await exportModel(store, {
-    engine,
-    model: smallerModel,
-    weights: smaller.weights,
+  const left = sparsityOf(trainedModel(smaller.configuration, manifest).parameters, smaller.weights);
+  const exported = await exportAgain(options, original, {
     configuration: smaller.configuration,
-    input: manifest.input,
-    train,
-    validation,
-    training: { ...manifest.training, configuration: smaller.configuration },
-    metrics: {
-      ...(await evaluate({ ...measured, examples: validation, split: 'validation' })),
-      ...(await evaluate({ ...measured, examples: dataset.test, split: 'test' })),
-    },
-    curves: await readFile(join(directory, 'training-curves.svg'), 'utf8'),
+    weights: smaller.weights,
     prunedFrom: {
       name: manifest.name,
       version: manifest.version,

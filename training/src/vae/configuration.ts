@@ -233,6 +233,10 @@ export type DiscriminatorConfiguration = Static<typeof DiscriminatorSchema>;
 export const FAMILIES = ['vae', 'autoencoder', 'vae-gan'] as const;
 export type Family = (typeof FAMILIES)[number];
 
+/** What exported weights can be rounded to. */
+export const WEIGHT_PRECISIONS = ['float32', 'float16'] as const;
+export type WeightPrecision = (typeof WEIGHT_PRECISIONS)[number];
+
 /** The parts of a model that variational dropout can be in. */
 const DROPOUT_PARTS = ['encoder', 'decoder'] as const;
 export type DropoutPart = (typeof DROPOUT_PARTS)[number];
@@ -360,6 +364,10 @@ export const ConfigurationSchema = Type.Object(
       },
       closed,
     ),
+    weight_precision: Type.Enum([...WEIGHT_PRECISIONS], {
+      default: 'float32',
+      description: 'What the weights of the exported graphs are rounded to: float16 makes files half as large',
+    }),
     weight_average_decay: Type.Number({
       minimum: 0,
       exclusiveMaximum: 1,

@@ -1,0 +1,65 @@
+import { dirname, resolve } from 'node:path';
+import { readManifest } from '@elbo/models';
+import { Command, Option } from 'commander';
+import { createEngine } from '../engines/create-engine.js';
+import { exportWith } from '../export-again.js';
+import { WEIGHT_PRECISIONS, type WeightPrecision } from '../vae/configuration.js';
+import {
+  cacheDirOption,
+  dataDirOption,
+  type EngineFlags,
+  jsonOption,
+  limitOption,
+  withEngineOptions,
+} from './options.js';
+import { loadTrainingData } from './training-data.js';
+
+interface ExportFlags extends EngineFlags {
+  readonly dataDir: string;
+  readonly cacheDir?: string;
+  readonly limit?: number;
+  readonly out?: string;
+  readonly name?: string;
+  readonly weights?: WeightPrecision;
+  readonly json?: boolean;
+}
+
+export function exportCommand(): Command {
+  return withEngineOptions(new Command('export'))
+    .description('write the next version of a model from its weights: in half the bytes, or under another name')
+    .argument('<model>', 'directory of a version, such as models/mnist/1')
+    .addOption(
+      new Option('--weights <precision>', 'float16 rounds weights and halves the files').choices(WEIGHT_PRECISIONS),
+    )
+    .option('--name <name>', 'of the new model; default: its own')
+    .addOption(dataDirOption())
+    .addOption(cacheDirOption())
+    .option('--out <dir>', 'model store to write to; default: the one of the model')
+    .addOption(limitOption())
+    .addOption(jsonOption())
+    .action(run);
+}
+
+async function run(directory: string, flags: ExportFlags): Promise<void> {
+  const before = await readManifest(directory);
+  const dataset = await loadTrainingData(before, flags);
+  const { manifest, ...written } = await exportWith({
+    directory,
+    // <store>/<name>/<version>
+    store: flags.out ?? dirname(dirname(resolve(directory))),
+    dataset,
+    engine: await createEngine(flags),
+    ...(flags.name !== undefined && { name: flags.name }),
+    ...(flags.weights !== undefined && { weight_precision: flags.weights }),
+  });
+  const bytes = { before: bytesOf(before), after: bytesOf(manifest) };
+  console.log(`${written.directory}: ${(bytes.before / 1e6).toFixed(2)} → ${(bytes.after / 1e6).toFixed(2)} MB`);
+  for (const [name, { value, unit }] of Object.entries(manifest.metrics)) {
+    const was = before.metrics[name]?.value;
+    console.log(`  ${name} ${was === undefined ? '' : `${was.toFixed(3)} → `}${value.toFixed(3)} ${unit ?? ''}`);
+  }
+  if (flags.json) console.log(JSON.stringify({ directory: written.directory, bytes, metrics: manifest.metrics }));
+}
+
+const bytesOf = ({ files }: { readonly files: Readonly<Record<string, { readonly bytes: number }>> }): number =>
+  Object.values(files).reduce((sum, file) => sum + file.bytes, 0);

@@ -1,0 +1,88 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Manifest, PruningRecord } from '@elbo/models';
+import { DataError } from './data/data-error.js';
+import { type Dataset, splitValidation } from './data/dataset.js';
+import type { Engine } from './engines/engine.js';
+import { evaluate } from './evaluation/evaluate.js';
+import { readTrainedModel, type TrainedModel, trainedModel } from './evaluation/trained-model.js';
+import { exportModel } from './export/exporter.js';
+import { weightsInPrecision } from './export/weight-precision.js';
+import type { WeightValues } from './nn/parameters.js';
+import { binarises, type Configuration } from './vae/configuration.js';
+
+export interface ExportAgainOptions {
+  /** `models/<name>/<version>` */
+  readonly directory: string;
+  /** Model store that the next version is written to. */
+  readonly store: string;
+  /** What the model was trained on: calibrates the scores, and measures the new version. */
+  readonly dataset: Dataset;
+  readonly engine: Engine;
+}
+
+/** @throws {DataError} where the data set is not the one that the model was trained on */
+export function checkTrainedOn(dataset: Dataset, { name, version, training }: Manifest): void {
+  if (dataset.sha256 === training.dataset.sha256) return;
+  throw new DataError(
+    `${dataset.name} is not the data that ${name} ${version} was trained on (SHA-256 ${dataset.sha256}); expected ${training.dataset.name} with ${training.dataset.sha256}`,
+  );
+}
+
+/**
+ * Exports a model of the store anew, from weights that may have changed: calibrated and measured as after training.
+ * @param changed what is exported in place of what the version holds
+ * @throws {ParityError} where the export does not compute what the network does
+ */
+export async function exportAgain(
+  { directory, store, dataset, engine }: ExportAgainOptions,
+  { manifest }: Pick<TrainedModel, 'manifest'>,
+  changed: {
+    readonly configuration: Configuration;
+    readonly weights: WeightValues;
+    readonly prunedFrom?: PruningRecord;
+  },
+): Promise<{ directory: string; manifest: Manifest; parity: number }> {
+  const { configuration } = changed;
+  const model = trainedModel(configuration, manifest);
+  const weights = weightsInPrecision(model, changed.weights, configuration.weight_precision);
+  const { seed, validation_fraction: fraction } = configuration;
+  const { train, validation } = splitValidation(dataset.train, fraction, seed);
+  const binarise = binarises(configuration, train.dtype);
+  const measured = { engine, model, weights, metrics: ['elbo'], seed, binarise } as const;
+  return exportModel(store, {
+    engine,
+    model,
+    weights,
+    configuration,
+    input: manifest.input,
+    train,
+    validation,
+    training: { ...manifest.training, configuration },
+    metrics: {
+      ...(await evaluate({ ...measured, examples: validation, split: 'validation' })),
+      ...(await evaluate({ ...measured, examples: dataset.test, split: 'test' })),
+    },
+    curves: await readFile(join(directory, 'training-curves.svg'), 'utf8'),
+    ...(changed.prunedFrom && { prunedFrom: changed.prunedFrom }),
+  });
+}
+
+/**
+ * Writes the next version of a model with another precision of its weights, or under another name.
+ * @throws {ModelStoreError} where the version cannot be read, {ConfigurationError} where Elbo did not train it, {DataError}
+ *   where the data set is not the one that it was trained on, {ParityError}
+ */
+export async function exportWith(
+  options: ExportAgainOptions & Partial<Pick<Configuration, 'name' | 'weight_precision'>>,
+): Promise<{ directory: string; manifest: Manifest; parity: number }> {
+  const trained = await readTrainedModel(options.directory);
+  checkTrainedOn(options.dataset, trained.manifest);
+  const { name = trained.configuration.name, weight_precision = trained.configuration.weight_precision } = options;
+  const { pruned_from: prunedFrom } = trained.manifest;
+  return exportAgain(options, trained, {
+    configuration: { ...trained.configuration, name, weight_precision },
+    weights: trained.weights,
+    ...(prunedFrom && { prunedFrom }),
+  });
+}
