@@ -9,6 +9,7 @@ import { TrainingError } from '../trainer/trainer.js';
 import { ConfigurationError } from '../vae/configuration.js';
 import { calibrateCommand } from './calibrate-command.js';
 import { datasetsCommand, inspectCommand, presetsCommand } from './catalogue-commands.js';
+import { encodeCommand, reconstructCommand, sampleCommand } from './encode-commands.js';
 import { evaluateCommand } from './evaluate-command.js';
 import { exportCommand } from './export-command.js';
 import { fetchCommand } from './fetch-command.js';
@@ -40,6 +41,9 @@ for (const command of [
   trainCommand(),
   evaluateCommand(),
   scoreCommand(),
+  encodeCommand(),
+  reconstructCommand(),
+  sampleCommand(),
   calibrateCommand(),
   reportCommand(),
   pruneCommand(),

@@ -67,9 +67,7 @@ export function withEngineOptions(command: Command): Command {
     .addOption(threadsOption());
 }
 
-export const labelOption = () =>
-  new Option('--label <n>', 'of a conditional model: the class of every row that comes without one').argParser(
-    integer(0, 255),
-  );
+export const labelOption = (description = 'of a conditional model: the class of every row that comes without one') =>
+  new Option('--label <n>', description).argParser(integer(0, 255));
 
 export const jsonOption = () => new Option('--json', 'make the last line of stdout one JSON object');

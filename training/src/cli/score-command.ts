@@ -1,31 +1,25 @@
-import { extname } from 'node:path';
-import { readModel } from '@elbo/models';
+import { readManifest } from '@elbo/models';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { createEngine } from '../engines/create-engine.js';
-import { fileWriter, ROW_FORMATS, type RowFormat, streamWriter } from '../offline/row-writers.js';
+import type { RowFormat } from '../offline/row-writers.js';
 import { scoreFiles } from '../offline/score-files.js';
-import { ServedModel } from '../offline/served-model.js';
-import { ConfigurationError } from '../vae/configuration.js';
-import { cacheDirOption, type EngineFlags, labelOption, withEngineOptions } from './options.js';
-import { phasedProgress } from './progress.js';
+import { cacheDirOption, labelOption } from './options.js';
+import { type OutputFlags, rowCommand, writeRows } from './row-output.js';
 
-interface ScoreFlags extends EngineFlags {
+interface ScoreFlags extends OutputFlags {
   readonly cacheDir?: string;
-  readonly format?: RowFormat;
-  readonly out?: string;
   readonly fpr?: number;
   readonly label?: number;
 }
 
+const FORMATS: readonly RowFormat[] = ['ndjson', 'csv', 'npz'];
+
+/** What commands that read files say of them. */
+export const FILES = 'images, folders of images, .csv, .npz, .npy or IDX files';
+
 export function scoreCommand(): Command {
-  return withEngineOptions(new Command('score'))
+  return rowCommand(new Command('score'), FORMATS)
     .description('score rows or images as POST /anomaly-score does: the same numbers, without a service')
-    .argument('<model>', 'directory of a version, such as models/mnist/1')
-    .argument('<files...>', 'images, folders of images, .csv, .npz, .npy or IDX files')
-    .addOption(
-      new Option('--format <name>', 'of the results; default: by the name of --out, else ndjson').choices(ROW_FORMATS),
-    )
-    .option('--out <file>', 'where the results go; default: stdout')
+    .argument('<files...>', FILES)
     .addOption(
       new Option('--fpr <rate>', "false-positive rate of is_anomaly; default: the model's").argParser(parseRate),
     )
@@ -35,50 +29,18 @@ export function scoreCommand(): Command {
 }
 
 async function run(directory: string, files: readonly string[], flags: ScoreFlags): Promise<void> {
-  const format = formatOf(flags);
-  const loaded = await readModel(directory);
-  const { manifest } = loaded;
-  const display = phasedProgress(`${manifest.name}/${manifest.version}`);
-  const model = await ServedModel.open(await createEngine(flags), loaded);
-  const writer =
-    flags.out === undefined
-      ? streamWriter(format === 'npz' ? 'ndjson' : format, process.stdout)
-      : await fileWriter(format, flags.out);
-  let rows = 0;
   let anomalies = 0;
-  try {
-    const batches = scoreFiles(model, loaded, files, {
-      label: flags.label,
-      cacheDir: flags.cacheDir,
-      falsePositiveRate: flags.fpr,
-      onProgress: (done, total, text) => display.update(done, total, text),
-    });
-    for await (const batch of batches) {
-      await writer.write(batch);
-      rows += batch.count;
+  const rows = await writeRows(directory, flags, FORMATS, async function* (model, loaded, onProgress) {
+    const options = { label: flags.label, cacheDir: flags.cacheDir, falsePositiveRate: flags.fpr, onProgress };
+    for await (const batch of scoreFiles(model, loaded, files, options)) {
       const { is_anomaly: verdicts } = batch.fields;
       if (verdicts.kind === 'bool') anomalies += verdicts.values.reduce((sum, one) => sum + one, 0);
+      yield batch;
     }
-    await writer.finish();
-  } finally {
-    display.stop();
-    await writer.discard();
-    await model.release();
-  }
-  const rate = flags.fpr ?? manifest.calibration.default_false_positive_rate;
-  console.error(
-    `${rows} scored, ${anomalies} called anomalous at a false-positive rate of ${rate}${flags.out === undefined ? '' : `: ${flags.out}`}`,
-  );
-}
-
-/** @throws {ConfigurationError} where a binary format would go to stdout */
-function formatOf({ format, out }: ScoreFlags): RowFormat {
-  const byName = ROW_FORMATS.find((name) => out !== undefined && extname(out) === `.${name}`);
-  const chosen = format ?? byName ?? 'ndjson';
-  if (chosen === 'npz' && out === undefined) {
-    throw new ConfigurationError('--format npz goes to a file; expected --out FILE.npz');
-  }
-  return chosen;
+  });
+  const rate = flags.fpr ?? (await readManifest(directory)).calibration.default_false_positive_rate;
+  const place = flags.out === undefined ? '' : `: ${flags.out}`;
+  console.error(`${rows} scored, ${anomalies} called anomalous at a false-positive rate of ${rate}${place}`);
 }
 
 function parseRate(text: string): number {

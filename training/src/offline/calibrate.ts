@@ -11,7 +11,7 @@ import {
 import { DataError } from '../data/data-error.js';
 import type { Engine } from '../engines/engine.js';
 import { describeCalibration } from '../export/calibration.js';
-import { checkScores } from './score-files.js';
+import { checkOutputs } from './score-files.js';
 import { ServedModel } from './served-model.js';
 import { type SourceOptions, sourceBatches } from './source-rows.js';
 
@@ -56,7 +56,7 @@ export async function calibrate(request: CalibrateRequest): Promise<Recalibratio
     const { input } = manifest;
     for await (const batch of sourceBatches(files, { ...request, input, classes: model.classes })) {
       const { scores } = await model.score(batch.feeds);
-      checkScores(batch, { score: scores });
+      checkOutputs(batch, { score: scores });
       batches.push(scores);
     }
   } finally {

@@ -1,17 +1,20 @@
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { createWriteStream } from 'node:fs';
-import { type FileHandle, mkdtemp, open, rename, rm } from 'node:fs/promises';
+import { type FileHandle, mkdtemp, open, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { stringify } from 'csv-stringify/sync';
 import { ZipFile } from 'yazl';
-import type { RowBatch, RowField } from './row-batch.js';
+import { encodePng, imageGrid } from '../pictures/image-grid.js';
+import type { NumericField, RowBatch, RowField } from './row-batch.js';
 
 /** How results are written. */
-export const ROW_FORMATS = ['ndjson', 'csv', 'npz'] as const;
+export const ROW_FORMATS = ['ndjson', 'csv', 'npz', 'png'] as const;
 export type RowFormat = (typeof ROW_FORMATS)[number];
+/** Formats that are lines of text. */
+export type TextFormat = 'ndjson' | 'csv';
 
 /** Takes batches of results, which all have the same fields, and holds one at a time. */
 export interface RowWriter {
@@ -23,7 +26,7 @@ export interface RowWriter {
 }
 
 /** Writes text to a stream as it comes: lines of JSON or CSV. */
-export function streamWriter(format: Exclude<RowFormat, 'npz'>, stream: Writable): RowWriter {
+export function streamWriter(format: TextFormat, stream: Writable): RowWriter {
   const lines = format === 'csv' ? csvLines() : jsonLines;
   return {
     async write(batch) {
@@ -37,10 +40,11 @@ export function streamWriter(format: Exclude<RowFormat, 'npz'>, stream: Writable
 
 /** Writes a file that appears at once, when it is finished, or not at all. */
 export async function fileWriter(format: RowFormat, path: string): Promise<RowWriter> {
-  return format === 'npz' ? NpzWriter.create(path) : textFileWriter(format, path);
+  if (format === 'npz') return NpzWriter.create(path);
+  return format === 'png' ? pngWriter(path) : textFileWriter(format, path);
 }
 
-async function textFileWriter(format: Exclude<RowFormat, 'npz'>, path: string): Promise<RowWriter> {
+async function textFileWriter(format: TextFormat, path: string): Promise<RowWriter> {
   const lines = format === 'csv' ? csvLines() : jsonLines;
   const temporary = temporaryPath(path);
   const file = await open(temporary, 'wx');
@@ -61,6 +65,36 @@ async function textFileWriter(format: Exclude<RowFormat, 'npz'>, path: string): 
       await close();
       await rm(temporary, { force: true });
     },
+  };
+}
+
+/** Images that one picture holds at most; those beyond are left out. */
+const GRID_IMAGES = 1024;
+
+/** One grid of the images among the results: the field that has the shape of images. */
+function pngWriter(path: string): RowWriter {
+  const images: Float32Array[] = [];
+  let shape: readonly number[] = [];
+  return {
+    async write({ fields }) {
+      const field = Object.values(fields).find((one): one is NumericField => 'shape' in one && one.shape?.length === 3);
+      if (field?.kind !== 'float32' || field.shape === undefined) return;
+      shape = field.shape;
+      for (let at = 0; at < field.values.length && images.length < GRID_IMAGES; at += field.size) {
+        images.push(field.values.slice(at, at + field.size));
+      }
+    },
+    async finish() {
+      const [channels, height, width] = shape;
+      const columns = Math.ceil(Math.sqrt(images.length));
+      const png = await encodePng(
+        imageGrid(images, { shape: [channels, height, width], columns, gap: 2, background: 96 }),
+      );
+      const temporary = temporaryPath(path);
+      await writeFile(temporary, png);
+      await rename(temporary, path);
+    },
+    async discard() {},
   };
 }
 
@@ -87,15 +121,17 @@ function csvLines(): (batch: RowBatch) => string {
   let isFirst = true;
   return ({ count, fields }) => {
     const rows: unknown[][] = [];
-    if (isFirst) rows.push(Object.entries(fields).flatMap(([name, { size }]) => columnNames(name, size)));
+    if (isFirst) rows.push(Object.entries(fields).flatMap(([name, field]) => columnNames(name, field)));
     isFirst = false;
     for (let row = 0; row < count; row++) rows.push(Object.values(fields).flatMap((field) => plainValue(field, row)));
     return stringify(rows, { cast: { boolean: String } });
   };
 }
 
-const columnNames = (name: string, size: number) =>
-  size === 1 ? [name] : Array.from({ length: size }, (_, i) => `${name}_${i}`);
+function columnNames(name: string, field: RowField): readonly string[] {
+  if (field.kind !== 'text' && field.names !== undefined) return field.names;
+  return field.size === 1 ? [name] : Array.from({ length: field.size }, (_, i) => `${name}_${i}`);
+}
 
 function plainValue(field: RowField, row: number): unknown {
   if (field.kind === 'bool' && field.size === 1) return field.values[row] === 1;
@@ -139,7 +175,7 @@ class NpzWriter implements RowWriter {
     }
   }
 
-  #numbered(name: string, texts: readonly string[]): Exclude<RowField, { kind: 'text' }> {
+  #numbered(name: string, texts: readonly string[]): NumericField {
     const known = this.#texts.get(name) ?? new Map<string, number>();
     this.#texts.set(name, known);
     const numbers = Int32Array.from(texts, (text) => {
@@ -178,30 +214,31 @@ class GrowingArray {
   readonly #file: FileHandle;
   readonly #type: string;
   readonly #size: number;
+  readonly #shape: readonly number[];
   #values = 0;
   #isOpen = true;
 
-  private constructor(path: string, file: FileHandle, type: string, size: number) {
+  private constructor(path: string, file: FileHandle, { kind, size, shape = size === 1 ? [] : [size] }: NumericField) {
     this.path = path;
     this.#file = file;
-    this.#type = type;
+    this.#type = NPY_TYPES[kind];
     this.#size = size;
+    this.#shape = shape;
   }
 
-  static async create(path: string, { kind, size }: Exclude<RowField, { kind: 'text' }>): Promise<GrowingArray> {
+  static async create(path: string, field: NumericField): Promise<GrowingArray> {
     const file = await open(path, 'wx');
     await file.writeFile(new Uint8Array(NPY_HEADER_BYTES));
-    return new GrowingArray(path, file, NPY_TYPES[kind], size);
+    return new GrowingArray(path, file, field);
   }
 
-  async append(values: Exclude<RowField, { kind: 'text' }>['values']): Promise<void> {
+  async append(values: NumericField['values']): Promise<void> {
     await this.#file.writeFile(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
     this.#values += values.length;
   }
 
   async finish(): Promise<void> {
-    const rows = this.#values / this.#size;
-    const header = npyHeader(this.#type, this.#size === 1 ? [rows] : [rows, this.#size]);
+    const header = npyHeader(this.#type, [this.#values / this.#size, ...this.#shape]);
     await this.#file.write(header, 0, header.length, 0);
     await this.close();
   }

@@ -1,6 +1,6 @@
 import { conformalPValue, type LoadedModel, thresholdAt } from '@elbo/models';
 import { DataError } from '../data/data-error.js';
-import type { RowBatch, RowField } from './row-batch.js';
+import { type RowBatch, scalars, wholeNumbers } from './row-batch.js';
 import type { ServedModel } from './served-model.js';
 import { type SourceBatch, type SourceOptions, sourceBatches } from './source-rows.js';
 
@@ -31,14 +31,13 @@ export async function* scoreFiles(
   for await (const batch of sourceBatches(files, { ...options, input, classes: model.classes })) {
     const { sources, rows } = batch;
     const { scores, components } = await model.score(batch.feeds);
-    checkScores(batch, { score: scores, ...components });
-    const numbers = (values: Float32Array): RowField => ({ kind: 'float32', size: 1, values });
+    checkOutputs(batch, { score: scores, ...components });
     yield {
       count: rows.length,
       fields: {
         source: { kind: 'text', size: 1, values: sources },
-        row: { kind: 'int32', size: 1, values: rows },
-        score: numbers(scores),
+        row: wholeNumbers(rows),
+        score: scalars(scores),
         p_value: {
           kind: 'float64',
           size: 1,
@@ -46,7 +45,7 @@ export async function* scoreFiles(
         },
         is_anomaly: { kind: 'bool', size: 1, values: Uint8Array.from(scores, (score) => (score > threshold ? 1 : 0)) },
         ...Object.fromEntries(
-          Object.entries(components).map(([name, values]) => [`components.${name}`, numbers(values)]),
+          Object.entries(components).map(([name, values]) => [`components.${name}`, scalars(values)]),
         ),
       },
     };
@@ -54,15 +53,16 @@ export async function* scoreFiles(
 }
 
 /** @throws {DataError} naming the first row that a graph has no finite answer to */
-export function checkScores(
+export function checkOutputs(
   { sources, rows }: Pick<SourceBatch, 'sources' | 'rows'>,
   outputs: Readonly<Record<string, Float32Array>>,
 ): void {
   for (const [name, values] of Object.entries(outputs)) {
-    const bad = values.findIndex((value) => !Number.isFinite(value));
-    if (bad === -1) continue;
+    const at = values.findIndex((value) => !Number.isFinite(value));
+    if (at === -1) continue;
+    const row = Math.floor(at / (values.length / rows.length));
     throw new DataError(
-      `${sources[bad]}: the model's ${name} of row ${rows[bad]} is ${values[bad]}; expected an input that is less extreme`,
+      `${sources[row]}: the model's ${name} of row ${rows[row]} is ${values[at]}; expected an input that is less extreme`,
     );
   }
 }

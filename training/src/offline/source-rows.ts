@@ -23,6 +23,8 @@ export interface SourceBatch {
   /** Of each row: its number in the file, from 0. */
   readonly rows: Int32Array;
   readonly feeds: InputFeeds;
+  /** Of each row of a conditional model: its class. */
+  readonly labels?: Uint8Array;
 }
 
 /** Image files that are given one by one are read so many at a time. */
@@ -71,7 +73,12 @@ export async function* sourceBatches(files: readonly string[], options: SourceOp
     for await (const { start, end, feeds } of inputBatches(examples, { classes })) {
       const places = Array.from({ length: end - start }, (_, i) => placeOf(start + i));
       checkNumbers(feeds.x.data as Float32Array, input, places);
-      yield { sources: places.map(([name]) => name), rows: Int32Array.from(places, ([, row]) => row), feeds };
+      yield {
+        sources: places.map(([name]) => name),
+        rows: Int32Array.from(places, ([, row]) => row),
+        feeds,
+        ...(classes !== undefined && examples.labels && { labels: examples.labels.slice(start, end) }),
+      };
       onProgress?.(end, examples.count, source);
     }
   }
