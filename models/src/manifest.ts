@@ -196,6 +196,7 @@ export const TrainingRecordSchema = Type.Object({
   started_from: Type.Optional(
     Type.String({ description: 'The version whose weights training started from, and the start of their hashes' }),
   ),
+  kept_zeros: Type.Optional(Type.Literal(true, { description: 'Weights that were 0 in that version stayed 0' })),
   seconds: Type.Number({ minimum: 0 }),
 });
 

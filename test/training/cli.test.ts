@@ -162,7 +162,7 @@ describe('elbo', () => {
   test.each([
     [[], /Usage: elbo/],
     [['bogus'], /unknown command 'bogus'/],
-    [['train'], /required option '--preset <name>' not specified/],
+    [['train'], /--preset is missing; expected a name \(`elbo presets` lists them\), or --from MODEL/],
     [['train', '--preset', 'nope'], /preset "nope" is not known; there are: .*images-conv, .*mnist-conv, .*mnist-mlp/],
     [
       ['train', '--preset', 'shapes-mlp', '--epochs', '0'],

@@ -10,6 +10,7 @@ import { MINIMUM_HELD_OUT } from './export/calibration.js';
 import { exportModel } from './export/exporter.js';
 import { trainedWeights } from './export/trained-weights.js';
 import { weightsInPrecision } from './export/weight-precision.js';
+import type { WeightValues } from './nn/parameters.js';
 import { curvesOf, type EpochRecord, trainingCurves } from './pictures/training-curves.js';
 import { momentsFor, preparedFor } from './prepared-data.js';
 import { startFrom, startingWith } from './start-from.js';
@@ -17,7 +18,14 @@ import type { CheckpointStore } from './trainer/checkpoint.js';
 import { checkpointsIn, type EpochOptions, type TrainedRun, trainEpochs, trainingRecord } from './trainer/epochs.js';
 import { meanNetwork } from './trainer/mean-network.js';
 import { Trainer } from './trainer/trainer.js';
-import { binarises, type Configuration, parseConfiguration, withoutDropout } from './vae/configuration.js';
+import {
+  binarises,
+  type Configuration,
+  ConfigurationError,
+  parseConfiguration,
+  withoutDropout,
+} from './vae/configuration.js';
+import { withZerosKept } from './vae/kept-zeros.js';
 import { buildModel, type Model } from './vae/model.js';
 import { vaeObjective } from './vae/objective.js';
 
@@ -34,6 +42,8 @@ export interface TrainOptions extends EpochOptions<EpochRecord> {
   readonly engine?: Engine;
   /** Directory of a version whose weights training starts from, where its network has parameters of the same name. */
   readonly from?: string | undefined;
+  /** Whether weights that are 0 in `from`, as pruning leaves them, stay 0. */
+  readonly keepZeros?: boolean | undefined;
   /** Called when training is over and the weights of an epoch (from 1) are measured and exported. */
   readonly onExport?: (bestEpoch: number) => void;
 }
@@ -77,7 +87,15 @@ export async function train(options: TrainOptions): Promise<TrainResult | undefi
     );
   }
   const start = options.from === undefined ? undefined : await startFrom(options.from, configuration, dataset);
-  const identity = { ...configuration, ...(start && { from: start.version }) };
+  const { keepZeros = false } = options;
+  if (keepZeros && (start === undefined || configuration.dropout.kind !== 'none')) {
+    throw new ConfigurationError(
+      start === undefined
+        ? '--keep-zeros is given; expected --from MODEL with it, whose zeros are kept'
+        : `--keep-zeros is given and dropout.kind is ${configuration.dropout.kind}; expected --set dropout.kind=none, since noisy weights are not 0`,
+    );
+  }
+  const identity = { ...configuration, ...(start && { from: start.version }), ...(keepZeros && { keepZeros }) };
   const checkpoints = await checkpointsIn<EpochRecord>(store, identity, dataset, options.resume);
   const { input } = dataset;
   const modelOptions = {
@@ -93,7 +111,7 @@ export async function train(options: TrainOptions): Promise<TrainResult | undefi
   const plain = buildModel(withoutDropout(configuration), input.shape, modelOptions);
   const run = await trainModel(
     { ...options, configuration, engine },
-    { model, plain, examples, validation, checkpoints },
+    { model, plain, examples, validation, checkpoints, ...(keepZeros && start && { zerosOf: start.weights }) },
   );
   if (run === undefined) return undefined;
   const { best } = run;
@@ -115,7 +133,7 @@ export async function train(options: TrainOptions): Promise<TrainResult | undefi
     validation,
     training: {
       ...trainingRecord(configuration, dataset, { examples, validation }, engine, run),
-      ...(start && { started_from: start.version }),
+      ...(start && { started_from: start.version, ...(keepZeros && { kept_zeros: true as const }) }),
     },
     metrics: {
       ...(await evaluate({ ...measured, examples: validation, split: 'validation' })),
@@ -145,11 +163,14 @@ async function trainModel(
     readonly examples: Examples;
     readonly validation: Examples;
     readonly checkpoints: CheckpointStore<EpochRecord>;
+    /** Weights whose zeros stay. */
+    readonly zerosOf?: WeightValues;
   },
 ): Promise<TrainedRun<EpochRecord> | undefined> {
   const { configuration, engine } = options;
-  const { model, plain, examples, validation, checkpoints } = parts;
-  const objective = vaeObjective(model, configuration, examples.count);
+  const { model, plain, examples, validation, checkpoints, zerosOf } = parts;
+  const free = vaeObjective(model, configuration, examples.count);
+  const objective = zerosOf === undefined ? free : withZerosKept(free, zerosOf);
   const trainer = await Trainer.create(engine, objective, configuration, examples);
   const network = await meanNetwork(engine, model, plain, {
     dropout: configuration.dropout,

@@ -1,3 +1,4 @@
+import { readManifest } from '@elbo/models';
 import { Command, Option } from 'commander';
 import { loadDataset } from '../data/datasets.js';
 import { createEngine } from '../engines/create-engine.js';
@@ -28,7 +29,7 @@ import { printTrained } from './trained-line.js';
 import { describeWeights, ofWeights } from './weights.js';
 
 interface TrainFlags extends EngineFlags {
-  readonly preset: string;
+  readonly preset?: string;
   readonly dataset?: string;
   readonly dataDir: string;
   readonly cacheDir?: string;
@@ -39,6 +40,7 @@ interface TrainFlags extends EngineFlags {
   readonly limit?: number;
   readonly seed?: number;
   readonly from?: string;
+  readonly keepZeros?: boolean;
   readonly resume?: boolean;
   readonly checkpointSeconds: number;
   readonly set: readonly string[];
@@ -51,7 +53,7 @@ const INTERRUPTED = 130;
 export function trainCommand(): Command {
   return withEngineOptions(new Command('train'))
     .description('train a model and write its next version to a model store')
-    .requiredOption('--preset <name>', 'named configuration; `elbo presets` lists them')
+    .option('--preset <name>', 'named configuration (`elbo presets` lists them); default: that of the model in --from')
     .option('--dataset <name>', "data set instead of the preset's: a name (`elbo datasets` lists them) or a path")
     .addOption(dataDirOption())
     .addOption(cacheDirOption())
@@ -62,6 +64,7 @@ export function trainCommand(): Command {
     .addOption(limitOption())
     .addOption(seedOption('of initial weights, shuffles, noise and the validation split'))
     .option('--from <model>', 'directory of a version whose weights training starts from, such as models/mnist/1')
+    .option('--keep-zeros', 'weights that are 0 in the model of --from stay 0, as after elbo prune')
     .option('--resume', 'go on from the newest checkpoint of an interrupted run')
     .addOption(
       new Option('--checkpoint-seconds <n>', 'time between checkpoints; 0: one after every second or so of training')
@@ -75,7 +78,7 @@ export function trainCommand(): Command {
 
 async function run(flags: TrainFlags): Promise<void> {
   const configuration = override(
-    loadAnyPreset(flags.preset),
+    await startingConfiguration(flags),
     [
       ...(flags.name === undefined ? [] : [`name=${JSON.stringify(flags.name)}`]),
       ...(flags.dataset === undefined ? [] : [`dataset=${JSON.stringify(flags.dataset)}`]),
@@ -85,8 +88,8 @@ async function run(flags: TrainFlags): Promise<void> {
     ],
     parseAnyConfiguration,
   );
-  if (isClassifier(configuration) && flags.from !== undefined) {
-    throw new ConfigurationError('--from is for models of the store; expected no --from for a classifier');
+  if (isClassifier(configuration) && (flags.from !== undefined || flags.keepZeros)) {
+    throw new ConfigurationError('--from and --keep-zeros are for models of the store; expected none for a classifier');
   }
   const engine = await createEngine(flags);
   if (engine instanceof TfjsEngine)
@@ -121,7 +124,7 @@ async function run(flags: TrainFlags): Promise<void> {
   try {
     const isDone = isClassifier(configuration)
       ? await runClassifier({ ...shared, configuration }, display, json)
-      : await runVae({ ...shared, configuration, from: flags.from }, display, json);
+      : await runVae({ ...shared, configuration, from: flags.from, keepZeros: flags.keepZeros }, display, json);
     if (isDone) return;
     console.error('interrupted; the same command with --resume goes on from here');
     process.exitCode = INTERRUPTED;
@@ -129,6 +132,15 @@ async function run(flags: TrainFlags): Promise<void> {
     display.stop();
     process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
   }
+}
+
+/** @throws {ConfigurationError} where nothing names a configuration */
+async function startingConfiguration({ preset, from }: TrainFlags) {
+  if (preset !== undefined) return loadAnyPreset(preset);
+  if (from === undefined) {
+    throw new ConfigurationError('--preset is missing; expected a name (`elbo presets` lists them), or --from MODEL');
+  }
+  return parseAnyConfiguration((await readManifest(from)).training.configuration);
 }
 
 /** Trains a VAE, showing how it goes; false where it was interrupted. */
