@@ -4,7 +4,7 @@ import { classCount, type Dataset, type Examples, splitValidation } from './data
 import { loadDataset } from './data/datasets.js';
 import type { Engine } from './engines/engine.js';
 import { OnnxRuntimeEngine } from './engines/onnxruntime.js';
-import { ElboEvaluator } from './evaluation/elbo.js';
+import { ElboEvaluator, negativeLogLikelihood } from './evaluation/elbo.js';
 import { evaluate } from './evaluation/evaluate.js';
 import { MINIMUM_HELD_OUT } from './export/calibration.js';
 import { exportModel } from './export/exporter.js';
@@ -53,8 +53,8 @@ export interface TrainResult {
   readonly directory: string;
   readonly manifest: Manifest;
   /**
-   * Epoch, from 1, whose weights were exported: the one with the lowest validation −ELBO, of an autoencoder the lowest
-   * reconstruction, and the last of a vae-gan, whose −ELBO of pixels does not say how good samples are. With variational
+   * Epoch, from 1, whose weights were exported: the one with the lowest validation −ELBO, of importance samples the lowest
+   * bound by as many, of an autoencoder the lowest reconstruction, and the last of a vae-gan, whose −ELBO of pixels does not say how good samples are. With variational
    * dropout the KL of the weights counts too, an example's share of it, and no epoch of its warm-up is chosen: an epoch
    * that has pruned little would often be better on the validation part.
    */
@@ -176,25 +176,33 @@ async function trainModel(
     dropout: configuration.dropout,
     examples: examples.count,
   });
-  const evaluator = await ElboEvaluator.create(engine, plain, {
+  const heldOut = {
     examples: validation,
     seed: configuration.seed,
     binarise: binarises(configuration, examples.dtype),
-  });
+  };
+  const evaluator = await ElboEvaluator.create(engine, plain, heldOut);
+  const { importance_samples: samples } = configuration.objective;
   const measure = async ({ loss, reconstruction, kl = 0 }: Readonly<Record<string, number>>) => {
     const { weights, penalty, summary } = await network.of(trainer.weights, trainer.step / trainer.totalSteps);
     const measured = await evaluator.evaluate(weights);
+    // What an importance-weighted objective lowers; its −ELBO rises, since the posterior spreads (Rainforth et al., 2018).
+    const bound =
+      samples > 1
+        ? (await negativeLogLikelihood(engine, plain, weights, heldOut, { samples })).negativeLogLikelihood
+        : undefined;
     const record: EpochRecord = {
       epoch: trainer.epoch,
       train: { loss, reconstruction, kl },
       validation: { loss: measured.negativeElbo, reconstruction: measured.reconstruction, kl: measured.kl },
+      ...(bound !== undefined && { bound }),
       activeUnits: measured.latent.activeUnits,
       latentSize: model.latentSize,
       ...(summary && { weights: summary }),
     };
     // A generator has no loss that falls as its samples become better: the last epoch with a finite one is kept.
     const isLater = configuration.family === 'vae-gan' && Number.isFinite(measured.negativeElbo);
-    return { record, loss: isLater ? -trainer.epoch : measured.negativeElbo + penalty, weights };
+    return { record, loss: isLater ? -trainer.epoch : (bound ?? measured.negativeElbo) + penalty, weights };
   };
   try {
     return await trainEpochs(trainer, checkpoints, objective.terms, measure, options);

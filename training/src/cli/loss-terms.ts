@@ -23,11 +23,12 @@ export function describeTerms(
 /** Of an epoch that is over. */
 export function describeEpoch(
   { family }: Pick<Configuration, 'family'>,
-  { epoch, train: { reconstruction, kl }, validation, activeUnits, latentSize }: EpochRecord,
+  { epoch, train: { reconstruction, kl }, validation, bound, activeUnits, latentSize }: EpochRecord,
 ): string {
   const isAutoencoder = family === 'autoencoder';
   const loss = isAutoencoder
     ? `reconstruction train ${reconstruction.toFixed(2)}, validation ${validation?.loss.toFixed(2)}`
     : `−ELBO train ${(reconstruction + kl).toFixed(2)}, validation ${validation?.loss.toFixed(2)} (KL ${validation?.kl.toFixed(2)})`;
-  return `epoch ${epoch}: ${loss}, ${activeUnits} of ${latentSize} latent dimensions active`;
+  const weighted = bound === undefined ? '' : `, importance-weighted ${bound.toFixed(2)}`;
+  return `epoch ${epoch}: ${loss}${weighted}, ${activeUnits} of ${latentSize} latent dimensions active`;
 }

@@ -16,6 +16,8 @@ export interface EpochRecord {
   readonly epoch: number;
   readonly train: LossTerms;
   readonly validation?: LossTerms;
+  /** Of an importance-weighted objective: its bound on the validation part, in nats. */
+  readonly bound?: number;
   /** Latent dimensions that say something of the validation examples. */
   readonly activeUnits?: number;
   /** Of all stochastic layers. */
