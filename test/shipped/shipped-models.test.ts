@@ -9,8 +9,8 @@ import { describe, expect, test } from 'vitest';
 const store = fileURLToPath(new URL('../../models', import.meta.url));
 const references = await listModels(store);
 
-test('digits, clothing, digits by class and shapes are shipped', () => {
-  const names = ['fashion-mnist', 'mnist', 'mnist-conditional', 'shapes'];
+test('digits, clothing, digits by class, pruned digits and shapes are shipped', () => {
+  const names = ['fashion-mnist', 'mnist', 'mnist-conditional', 'mnist-sparse', 'shapes'];
   expect(references.map(({ name }) => name)).toEqual(expect.arrayContaining(names));
 });
 
@@ -18,7 +18,7 @@ describe.each(references)('the shipped model $name/$version', ({ directory, name
   test('matches its manifest, file by file, and is small', async () => {
     const { manifest } = await readModel(directory);
     const bytes = Object.values(manifest.files).reduce((total, file) => total + file.bytes, 0);
-    expect(bytes).toBeLessThan(8_000_000);
+    expect(bytes).toBeLessThan(5_000_000);
   });
 
   test('records the configuration, the data and the metrics that its numbers can be made again with', async () => {

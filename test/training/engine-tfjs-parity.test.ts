@@ -93,6 +93,7 @@ const OBJECTIVES: Readonly<Record<string, Partial<Configuration['objective']>>> 
   InfoVAE: { maximum_mean_discrepancy: 50 },
   'WAE-MMD': { beta: 0, maximum_mean_discrepancy: 100 },
   'an autoencoder with noise': { beta: 0 },
+  'a trimmed share': { trimmed_share: 0.25 },
   IWAE: { importance_samples: 5 },
   'IWAE, doubly reparameterised': { importance_samples: 5, doubly_reparameterised: true },
 };

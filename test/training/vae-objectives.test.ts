@@ -1,11 +1,16 @@
-import { take } from '@elbo/training/data/dataset';
+import { RandomSource } from '@elbo/models';
+import { inMemory, subset, take } from '@elbo/training/data/dataset';
 import { OnnxRuntimeEngine } from '@elbo/training/engines/onnxruntime';
 import { type ElboEstimate, ElboEvaluator, negativeLogLikelihood } from '@elbo/training/evaluation/elbo';
+import { Graph } from '@elbo/training/onnx/graph';
+import { zerosLike } from '@elbo/training/onnx/ops';
+import { float32 } from '@elbo/training/onnx/tensor';
 import { Trainer } from '@elbo/training/trainer/trainer';
 import type { ObjectiveConfiguration } from '@elbo/training/vae/configuration';
 import { buildModel } from '@elbo/training/vae/model';
-import { vaeObjective } from '@elbo/training/vae/objective';
+import { trimmedMean, vaeObjective } from '@elbo/training/vae/objective';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { bytesOf } from '../support/examples.js';
 import { barsDataset, tinyConfiguration } from './support/bars.js';
 
 // That each objective does to a small model what it is for, beside the plain ELBO with the same seed.
@@ -41,6 +46,61 @@ async function trainedWith(changes: Partial<ObjectiveConfiguration>): Promise<Ou
   await trainer.release();
   return { ...estimate, ...estimate.latent, negativeLogLikelihood: nats };
 }
+
+describe('with anomalies among the examples', () => {
+  const SHARE = 0.1;
+  const random = new RandomSource(9);
+  /** Every tenth example is noise. */
+  const contaminated = async () => {
+    const values = (await bytesOf(examples)).slice();
+    const size = values.length / examples.count;
+    for (let row = 0; row < examples.count; row += 1 / SHARE) {
+      for (let i = row * size; i < (row + 1) * size; i++) values[i] = random.integer(2) * 255;
+    }
+    return inMemory(values, examples.shape);
+  };
+
+  test('a trimmed share teaches nothing: anomalies stay strange, and the others are learned better', async () => {
+    const data = await contaminated();
+    const noise = subset(
+      data,
+      Array.from({ length: Math.floor(data.count * SHARE) }, (_, i) => i / SHARE),
+    );
+    const measured = async (trimmed: number) => {
+      const base = tinyConfiguration({ epochs: 25, latent_size: 8, kl_warm_up_fraction: 0 });
+      const configuration = { ...base, objective: { ...base.objective, trimmed_share: trimmed } };
+      const model = buildModel(configuration, data.shape);
+      const trainer = await Trainer.create(engine, vaeObjective(model, configuration), configuration, data);
+      for (let epoch = 0; epoch < configuration.epochs; epoch++) for await (const _ of trainer.runEpoch());
+      const nats = async (of: typeof data) => {
+        const evaluator = await ElboEvaluator.create(engine, model, { examples: of, seed: 1, binarise: true });
+        const { negativeElbo } = await evaluator.evaluate(trainer.weights);
+        await evaluator.release();
+        return negativeElbo;
+      };
+      const found = { normal: await nats(heldOut), noise: await nats(noise) };
+      await trainer.release();
+      return found;
+    };
+    const [all, trimmed] = [await measured(0), await measured(1.5 * SHARE)];
+    expect(trimmed.noise).toBeGreaterThan(all.noise + 1);
+    expect(trimmed.normal).toBeLessThan(all.normal);
+  });
+
+  test('the loss of a step is the mean of the smallest, as sorting finds it', async () => {
+    const configuration = tinyConfiguration({ batch_size: 8 });
+    const graph = new Graph('step');
+    const given = [5, 1, 9, 2, 2.5, 7, 100, 3];
+    const nats = graph.input('nats', 'float32', [8]);
+    const mean = trimmedMean({ reconstruction: nats, kl: zerosLike(nats) }, 0.3);
+    graph.output(mean(nats), 'mean');
+    const program = await engine.compile(graph);
+    const { mean: found } = await program.run({ nats: float32(given, [8]) });
+    await program.release();
+    const kept = given.toSorted((a, b) => a - b).slice(0, configuration.batch_size - 2);
+    expect(found.data[0]).toBeCloseTo(kept.reduce((sum, value) => sum + value) / kept.length, 5);
+  });
+});
 
 describe('beside the plain ELBO', () => {
   let plain: Outcome;

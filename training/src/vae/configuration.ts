@@ -177,6 +177,13 @@ export const ObjectiveSchema = Type.Object(
       default: 0,
       description: "Weight of the aggregate posterior's distance to the prior (InfoVAE; WAE-MMD with beta 0)",
     }),
+    trimmed_share: Type.Number({
+      minimum: 0,
+      maximum: 0.5,
+      default: 0,
+      description:
+        'Of each minibatch, the share with the largest −ELBO, which teaches nothing: for data with anomalies among them',
+    }),
     importance_samples: Type.Integer({
       minimum: 1,
       maximum: 1000,
@@ -426,9 +433,9 @@ export function withoutDropout(configuration: Configuration): Configuration {
 function consistent(configuration: Configuration): Configuration {
   const { objective, dropout } = configuration;
   const { importance_samples: samples } = objective;
-  const besidesSamples = (['capacity', 'free_bits', 'total_correlation', 'maximum_mean_discrepancy'] as const).find(
-    (field) => objective[field] !== 0,
-  );
+  const besidesSamples = (
+    ['capacity', 'free_bits', 'total_correlation', 'maximum_mean_discrepancy', 'trimmed_share'] as const
+  ).find((field) => objective[field] !== 0);
   const rules: Rules = [
     ...optimiserRules(configuration),
     ...scheduleRules(configuration),
@@ -439,6 +446,10 @@ function consistent(configuration: Configuration): Configuration {
     [
       samples === 1 || besidesSamples === undefined,
       `objective.${besidesSamples} is given; expected 0 with ${samples} importance samples, whose bound has no KL term of its own`,
+    ],
+    [
+      objective.trimmed_share === 0 || objective.free_bits === 0,
+      'objective.trimmed_share and objective.free_bits are both given; expected one of them, since free bits are counted over whole minibatches',
     ],
     [
       samples === 1 || (objective.beta === 1 && objective.covariance === 'none'),

@@ -1,5 +1,21 @@
 import type { Parameter, Weights } from '../nn/parameters.js';
-import { abs, add, mul, neg, reduceMean, reshape, sub, zerosLike } from '../onnx/ops.js';
+import {
+  abs,
+  add,
+  cast,
+  div,
+  lessOrEqual,
+  mul,
+  neg,
+  reduceMean,
+  reduceSum,
+  reshape,
+  slice,
+  stopGradient,
+  sub,
+  topK,
+  zerosLike,
+} from '../onnx/ops.js';
 import type { Tensor } from '../onnx/tensor.js';
 import { discriminatorOptimiser } from './adversary.js';
 import { autoencoderObjective } from './autoencoder.js';
@@ -153,8 +169,9 @@ function regularised(
   ratio: DensityRatio | undefined,
 ): Built {
   const { posterior, z, ...terms } = elboTerms(model, x, weights, { noise: noise.z, label });
-  const reconstruction = reduceMean(terms.reconstruction);
-  const kl = reduceMean(terms.kl);
+  const mean = trimmedMean(terms, objective.trimmed_share);
+  const reconstruction = mean(terms.reconstruction);
+  const kl = mean(terms.kl);
   const divergence = () => model.prior.divergencePerDimension(posterior, weights);
 
   const weighted = (weight: number, penalty: () => Tensor) => (weight === 0 ? [] : [mul(penalty(), weight)]);
@@ -179,6 +196,27 @@ function regularised(
     terms: { loss, reconstruction, kl, ...(byDiscriminator && { [TOTAL_CORRELATION]: byDiscriminator }) },
     losses: { elbo: loss, ...(ratio && { [DISCRIMINATOR]: ratio.loss(z, weights) }) },
   };
+}
+
+/**
+ * The mean over a minibatch's examples, but for those with the largest −ELBO: where a few examples are anomalies, a model
+ * that need not learn them learns the others better (least trimmed squares; Rousseeuw, 1984).
+ * @param share of the examples that are left out, rounded down
+ */
+export function trimmedMean(
+  { reconstruction, kl }: Pick<ElboTerms, 'reconstruction' | 'kl'>,
+  share: number,
+): (nats: Tensor) => Tensor {
+  const [examples] = reconstruction.shape as number[];
+  const kept = examples - Math.floor(share * examples);
+  if (kept === examples) return (nats) => reduceMean(nats);
+  const loss = stopGradient(add(reconstruction, kl));
+  const smallest = neg(topK(neg(loss), kept).values);
+  const limit = slice(smallest, 0, kept - 1, kept);
+  // Of examples that are equal, all or none are kept.
+  const isKept = cast(lessOrEqual(loss, limit), 'float32');
+  const count = reduceSum(isKept);
+  return (nats) => div(reduceSum(mul(nats, isKept)), count);
 }
 
 /** What is weighted by beta: the KL term, what it has beyond the free bits, or its distance to the capacity. */
