@@ -156,6 +156,13 @@ describe('the training command', () => {
     expect(trainingCommand(mnist, 60_000)).toContain(' --limit 1000 ');
   });
 
+  test('names the model that training started from', () => {
+    const { training } = record(loadPreset('mnist-mlp'));
+    const started = { ...training, started_from: 'digits/3 0123456789abcdef fedcba9876543210' };
+    expect(trainingCommand({ training: started })).toContain(' --preset mnist-mlp --from models/digits/3 ');
+    expect(trainingCommand({ training: { ...started, kept_zeros: true } })).toContain('npx elbo train --keep-zeros ');
+  });
+
   test('is not made up for a configuration that Elbo does not know', () => {
     expect(trainingCommand(record({ ...loadPreset('table'), family: 'flow' }))).toBeUndefined();
   });

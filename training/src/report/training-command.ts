@@ -21,19 +21,22 @@ export function trainingCommand({ training }: Pick<Manifest, 'training'>, availa
     .sort((a, b) => a.changes.length - b.changes.length);
   if (nearest === undefined) return undefined;
 
-  const { dataset, engine, device, threads } = training;
+  const { dataset, engine, device, threads, started_from: start, kept_zeros: keptZeros } = training;
   const used = dataset.train_examples + dataset.validation_examples;
   const flags: (readonly [string, string])[] = [['--preset', nearest.preset]];
   for (const change of nearest.changes) {
     const option = OPTIONS.get(change.path);
     flags.push(option === undefined ? ['--set', assignment(change)] : [option, String(change.value)]);
   }
+  // Of `name/version` and hashes; where the version stands now, nobody knows.
+  if (start !== undefined) flags.push(['--from', `models/${start.split(' ')[0]}`]);
   if (publishedDatasets.has(configuration.dataset)) flags.push(['--data-dir', 'DIR']);
   if (available !== undefined && used < available) flags.push(['--limit', String(used)]);
   if (ENGINES.some((name) => name === engine && name !== ENGINES[0])) flags.push(['--engine', engine]);
   if (device !== undefined && device !== 'cpu') flags.push(['--device', device]);
   flags.push(['--threads', String(threads)]);
-  return ['npx elbo train', ...flags.map(([flag, value]) => `${flag} ${shellWord(value)}`)].join(' ');
+  const zeros = keptZeros ? ['--keep-zeros'] : [];
+  return ['npx elbo train', ...zeros, ...flags.map(([flag, value]) => `${flag} ${shellWord(value)}`)].join(' ');
 }
 
 /** A word that a POSIX shell takes as it is, whatever stands in it. */
