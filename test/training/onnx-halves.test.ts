@@ -27,8 +27,9 @@ const x = float32(
 function graphWith(matrix: Float32Array): Graph {
   const graph = new Graph('halves');
   const input = graph.input('x', 'float32', ['N', ROWS]);
+  const weight = graph.initialiser('weight', float32(matrix, [ROWS, COLUMNS]));
   const bias = graph.initialiser('bias', float32(new Float32Array(COLUMNS).fill(0.1), [COLUMNS]));
-  graph.output(gemm(input, graph.initialiser('weight', float32(matrix, [ROWS, COLUMNS])), bias), 'y');
+  graph.output(gemm(input, weight, bias), 'y');
   return graph;
 }
 const exact = Float32Array.from({ length: ROWS * COLUMNS }, (_, i) => Math.cos(i));

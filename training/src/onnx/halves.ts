@@ -51,17 +51,27 @@ export function withoutHalves<Proto extends Pick<GraphProto, 'initializer' | 'no
     graph.initializer.flatMap((tensor) => (tensor.dataType === FLOAT16 ? [[tensor.name, tensor] as const] : [])),
   );
   if (halves.size === 0) return graph;
-  const widened: TensorProto[] = [];
+  /** Names under which each comes back as float32. */
+  const widened = new Map<string, string[]>();
   const node = graph.node.filter(({ opType, input, output, attribute }) => {
-    const stored = halves.get(input[0]);
     const isCast = opType === 'Cast' && attribute.some(({ name, i }) => name === 'to' && i === DATA_TYPES.float32.code);
-    if (stored === undefined || !isCast || output.length !== 1) return true;
-    widened.push({ ...stored, name: output[0], dataType: DATA_TYPES.float32.code, rawData: widenedData(stored) });
+    if (!isCast || !halves.has(input[0]) || output.length !== 1) return true;
+    widened.set(input[0], [...(widened.get(input[0]) ?? []), output[0]]);
     return false;
   });
   const used = new Set(node.flatMap(({ input }) => input));
-  const initializer = graph.initializer.filter(({ name, dataType }) => dataType !== FLOAT16 || used.has(name));
-  return { ...graph, initializer: [...initializer, ...widened], node };
+  // Each stands where it stood, so that a file that is read and written again is the same.
+  const initializer = graph.initializer.flatMap((tensor) => {
+    const names = halves.has(tensor.name) ? (widened.get(tensor.name) ?? []) : [];
+    const wide = names.map((name) => ({
+      ...tensor,
+      name,
+      dataType: DATA_TYPES.float32.code,
+      rawData: widenedData(tensor),
+    }));
+    return wide.length === 0 || used.has(tensor.name) ? [tensor, ...wide] : wide;
+  });
+  return { ...graph, initializer, node };
 }
 
 function widenedData({ name, dims, rawData }: TensorProto): Uint8Array {
