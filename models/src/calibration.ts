@@ -44,3 +44,13 @@ export function thresholdAt({ thresholds }: Calibration, sorted: Float32Array, f
   const stated = thresholds.find((entry) => entry.false_positive_rate === falsePositiveRate);
   return stated?.threshold ?? conformalThreshold(sorted, falsePositiveRate);
 }
+
+/**
+ * Kolmogorov-Smirnov distance of p-values to uniform.
+ * @param sorted ascending, 0 to 1
+ * @param step between p-values that can come: k · step stands for all that lies between (k − 1) · step and k · step
+ */
+export function distanceToUniform(sorted: Float64Array, step = 0): number {
+  const n = sorted.length;
+  return sorted.reduce((largest, value, i) => Math.max(largest, (i + 1) / n - value, value - step - i / n), 0);
+}

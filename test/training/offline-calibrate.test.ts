@@ -50,6 +50,8 @@ describe('elbo calibrate', () => {
     const { directory, before } = JSON.parse(lines.at(-1) ?? '');
     expect(before.anomalousShare).toBeGreaterThan(0.5);
     expect(before.distance).toBeGreaterThan(0.5);
+    const asBefore = await elbo(['score', version, file, '--threads', '1']);
+    expect(before.anomalousShare).toBe((asBefore.stdout.match(/"is_anomaly":true/g)?.length ?? 0) / COUNT);
 
     const [old, recalibrated] = [await readModel(version), await readModel(directory)];
     for (const graph of ['encoder.onnx', 'decoder.onnx', 'scorer.onnx', 'preview.png']) {

@@ -59,6 +59,10 @@ describe('constants that are float16 numbers', () => {
   test('are written in full where one is not such a number, or a name is taken', () => {
     expect(halvesOf('weight', float32(exact, [ROWS, COLUMNS]))).toBeUndefined();
     expect(float32Initialisers(compactly(graphWith(exact))).get('weight')).toEqual(exact);
+    const graph = new Graph('taken');
+    const input = graph.input('weight.half', 'float32', ['N', ROWS]);
+    graph.output(gemm(input, graph.initialiser('weight', float32(rounded, [ROWS, COLUMNS]))), 'y');
+    expect(Buffer.from(compactly(graph)).equals(Buffer.from(encodeModel(graph)))).toBe(true);
   });
 
   test('are the nearest, ties to even, and stay themselves beyond the range', () => {

@@ -1,3 +1,5 @@
+import { distanceToUniform } from '@elbo/models';
+
 /** Scores that the distance to uniform is computed over: the last ones, whatever time they took to come. */
 const WINDOW = 1000;
 
@@ -36,13 +38,7 @@ export class DriftMonitor {
   get drift(): Drift | undefined {
     const items = Math.min(this.#seen, WINDOW);
     if (items < FEWEST) return undefined;
-    const sorted = this.#window.slice(0, items).sort();
-    let distance = 0;
-    for (const [i, value] of sorted.entries()) {
-      // A p-value is at least its rank's share: k / (n + 1) stands for all that lies between k − 1 and k.
-      const below = value - 1 / (this.#calibrationSize + 1);
-      distance = Math.max(distance, (i + 1) / items - value, below - i / items);
-    }
+    const distance = distanceToUniform(this.#window.slice(0, items).sort(), 1 / (this.#calibrationSize + 1));
     return { items, distance, pValue: kolmogorovTail(distance, items, this.#calibrationSize) };
   }
 }

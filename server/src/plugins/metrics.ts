@@ -21,7 +21,7 @@ const P_VALUE_BUCKETS = [0.001, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0
 /** Counts what the service scores, for `GET /metrics` and `GET /models/{name}`. */
 export const metrics = fp(async (app: FastifyInstance) => {
   const registry = new Registry();
-  const monitors = new Map<string, { readonly model: ServedModel; readonly monitor: DriftMonitor }>();
+  const monitors = new Map<ServedModel, DriftMonitor>();
   const pValues = new Histogram({
     name: 'elbo_anomaly_p_value',
     help: 'p-values of scored items; uniform while inputs are as in the calibration',
@@ -36,8 +36,7 @@ export const metrics = fp(async (app: FastifyInstance) => {
       labelNames: OF_MODEL,
       registers: [registry],
       collect() {
-        for (const { model, monitor } of monitors.values()) {
-          const { drift } = monitor;
+        for (const [model, { drift }] of monitors) {
           if (drift !== undefined) this.set(labelsOf(model), value(drift));
         }
       },
@@ -47,9 +46,8 @@ export const metrics = fp(async (app: FastifyInstance) => {
   ofWindow('ks_p_value', 'Probability of such a distance while inputs are as in the calibration', (d) => d.pValue);
 
   app.service.onScored((model, scores) => {
-    const known = monitors.get(model.key);
-    const { monitor } = known ?? { monitor: new DriftMonitor(model.calibrationScores.length) };
-    if (known?.model !== model) monitors.set(model.key, { model, monitor });
+    const monitor = monitors.get(model) ?? new DriftMonitor(model.calibrationScores.length);
+    monitors.set(model, monitor);
     const labels = labelsOf(model);
     for (const { pValue } of scores) {
       pValues.observe(labels, pValue);
@@ -57,7 +55,7 @@ export const metrics = fp(async (app: FastifyInstance) => {
     }
   });
   app.decorate('metrics', registry);
-  app.decorate('driftOf', (model: ServedModel) => monitors.get(model.key)?.monitor.drift);
+  app.decorate('driftOf', (model: ServedModel) => monitors.get(model)?.drift);
 });
 
 function labelsOf({ manifest }: ServedModel): Record<(typeof OF_MODEL)[number], string> {

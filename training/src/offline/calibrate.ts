@@ -2,10 +2,12 @@ import {
   CALIBRATION_FILE,
   type Calibration,
   conformalPValue,
+  distanceToUniform,
   encodeCalibration,
   type Manifest,
   readFiles,
   readModel,
+  thresholdAt,
   writeModel,
 } from '@elbo/models';
 import { DataError } from '../data/data-error.js';
@@ -69,7 +71,8 @@ export async function calibrate(request: CalibrateRequest): Promise<Recalibratio
   contents.set(CALIBRATION_FILE, encodeCalibration(scores));
   const { version, files: _, ...draft } = manifest;
   const { default_false_positive_rate: rate } = manifest.calibration;
-  const pValues = scores.map((score) => conformalPValue(calibrationScores, score)).sort();
+  const threshold = thresholdAt(manifest.calibration, calibrationScores, rate);
+  const pValues = Float64Array.from(scores, (score) => conformalPValue(calibrationScores, score)).sort();
   return {
     ...(await writeModel(
       store,
@@ -87,14 +90,8 @@ export async function calibrate(request: CalibrateRequest): Promise<Recalibratio
     )),
     before: {
       calibration: manifest.calibration,
-      anomalousShare: pValues.filter((p) => p <= rate).length / pValues.length,
+      anomalousShare: scores.filter((score) => score > threshold).length / scores.length,
       distance: distanceToUniform(pValues),
     },
   };
-}
-
-/** @param sorted ascending, between 0 and 1 */
-function distanceToUniform(sorted: Float32Array): number {
-  const n = sorted.length;
-  return sorted.reduce((largest, value, i) => Math.max(largest, (i + 1) / n - value, value - i / n), 0);
 }

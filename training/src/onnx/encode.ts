@@ -90,10 +90,11 @@ function renamedByOutputs(graph: Graph, renamed = new Map<Tensor, string>()): Ma
 
 function graphProto(graph: Graph, context: Context): GraphProto {
   const { used, renamed, fed } = context;
+  const names = new Set(Array.from(used, ({ name }) => name));
   const constants = graph.initialisers.flatMap((tensor): WrittenConstant[] => {
     const { name, constant } = tensor;
     if (!used.has(tensor) || constant === undefined || fed.has(tensor)) return [];
-    return [context.compact ? compactConstant(name, constant) : { dense: tensorProto(name, constant) }];
+    return [context.compact ? compactConstant(name, constant, names) : { dense: tensorProto(name, constant) }];
   });
   const isWritten = ({ inputs: [value], outputs }: Node) =>
     outputs.some((output) => used.has(output)) && !(value !== undefined && renamed.get(value) === outputs[0].name);
@@ -122,12 +123,19 @@ interface WrittenConstant {
   readonly cast?: NodeProto;
 }
 
-/** The form that takes the fewest bytes. */
-function compactConstant(name: string, constant: TensorData): WrittenConstant {
+/**
+ * The form that takes the fewest bytes.
+ * @param names that are taken
+ */
+function compactConstant(name: string, constant: TensorData, names: ReadonlySet<string>): WrittenConstant {
   const sparse = sparseTensor(name, constant);
   const halves = halvesOf(name, constant);
   const sparseBytes = (sparse?.values.rawData.length ?? 0) + (sparse?.indices.rawData.length ?? 0);
-  if (halves !== undefined && !(sparse !== undefined && sparseBytes < halves.tensor.rawData.length)) {
+  if (
+    halves !== undefined &&
+    !names.has(halves.tensor.name) &&
+    !(sparse !== undefined && sparseBytes < halves.tensor.rawData.length)
+  ) {
     return { dense: halves.tensor, cast: halves.cast };
   }
   return sparse === undefined ? { dense: tensorProto(name, constant) } : { sparse };

@@ -1,6 +1,6 @@
 import { Float16Array, f16round } from '@petamoriken/float16';
 import { GraphError } from './errors.js';
-import type { GraphProto, NodeProto, TensorProto } from './protobuf.js';
+import { AttributeType, type GraphProto, type NodeProto, type TensorProto } from './protobuf.js';
 import { DATA_TYPES, elementCount, type TensorData } from './tensor.js';
 
 // Constants that are float16 numbers are written as such, with a Cast to float32 behind them. Runtimes compute that once,
@@ -37,7 +37,7 @@ export function halvesOf(name: string, { dtype, shape, data }: TensorData): Halv
       opType: 'Cast',
       input: [stored],
       output: [name],
-      attribute: [{ name: 'to', type: 2, i: DATA_TYPES.float32.code }],
+      attribute: [{ name: 'to', type: AttributeType.INT, i: DATA_TYPES.float32.code }],
     },
   };
 }

@@ -6,6 +6,7 @@ import type { Objective } from './objective.js';
 /**
  * An objective in which weights that are 0 stay 0: they get no gradient, and so take no step. What pruning took out of a
  * network stays out while the rest learns to do without it (Han et al., 2015).
+ * @param objective one without variational dropout, whose weights are never 0
  * @param start weights that training starts from; of its matrices and kernels the zeros are kept, biases are free
  */
 export function withZerosKept(objective: Objective, start: WeightValues): Objective {
@@ -22,10 +23,7 @@ export function withZerosKept(objective: Objective, start: WeightValues): Object
         const mask = parameter.trainable && parameter.shape.length > 1 ? masks.get(parameter.name) : undefined;
         return mask === undefined ? weight : mul(weight, weight.graph.constant(float32(mask, parameter.shape)));
       };
-      return objective.build(
-        inputs,
-        weights.noise === undefined ? masked : Object.assign(masked, { noise: weights.noise }),
-      );
+      return objective.build(inputs, masked);
     },
   };
 }
