@@ -21,18 +21,29 @@ export function largestContributions(
   columns: readonly Column[] | undefined,
   count: number,
 ): Contribution[] {
-  return Array.from(errors, (nats, place) => ({ nats, place }))
-    .sort((a, b) => b.nats - a.nats || a.place - b.place)
-    .slice(0, count)
-    .map(({ nats, place }) => {
-      const column = columns?.[place];
-      return {
-        column: column?.name ?? String(place),
-        observed: plain(observed[place] as number, column),
-        expected: plain(expected[place] as number, column),
-        nats,
-      };
-    });
+  return largestPlaces(errors, count).map((place) => {
+    const column = columns?.[place];
+    return {
+      column: column?.name ?? String(place),
+      observed: plain(observed[place] as number, column),
+      expected: plain(expected[place] as number, column),
+      nats: errors[place] as number,
+    };
+  });
+}
+
+/** Places of the largest values, the largest first, equal ones in their order; few of many, and so without a sort of all. */
+function largestPlaces(values: Float32Array, count: number): number[] {
+  const places: number[] = [];
+  const valueAt = (rank: number) => values[places[rank] as number] as number;
+  for (const [place, value] of values.entries()) {
+    if (places.length === count && !(value > valueAt(count - 1))) continue;
+    let rank = places.length;
+    while (rank > 0 && value > valueAt(rank - 1)) rank--;
+    places.splice(rank, 0, place);
+    if (places.length > count) places.pop();
+  }
+  return places;
 }
 
 /** A value as people know it. */

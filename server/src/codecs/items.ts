@@ -49,10 +49,15 @@ export function itemsFromRows(
     decode: async () => {
       if (input.kind === 'image')
         throw new CodecError('INVALID_INPUT', 'rows is given; this model takes images: inputs');
+      const { columns, ...numbers } = numbersOf(input);
+      if (columns === undefined) {
+        throw new CodecError('INVALID_INPUT', "rows[0] has names; this model's columns have none: send inputs");
+      }
+      const description = { ...numbers, columns, names: new Set(columns.map(({ name }) => name)) };
       const size = itemSize(input);
       const data = new Float32Array(rows.length * size);
       for (const [i, row] of rows.entries()) {
-        numbersFromRow(row, `rows[${i}]`, numbersOf(input), data.subarray(i * size, (i + 1) * size));
+        numbersFromRow(row, `rows[${i}]`, description, data.subarray(i * size, (i + 1) * size));
       }
       return data;
     },

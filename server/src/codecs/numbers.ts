@@ -42,6 +42,12 @@ export function numbersFromJson(
   visit(item, field, shapeOfDepth(description.shape, depth(item)));
 }
 
+/** What the numbers of rows must be whose columns have names. */
+export interface NamedNumbers extends NumbersDescription {
+  readonly columns: readonly Column[];
+  readonly names: ReadonlySet<string>;
+}
+
 /**
  * Writes one item given as an object of its columns by name, as float32: `{"age": 41, "colour": "red"}`. A column that may
  * be missing may be null or left out.
@@ -50,12 +56,10 @@ export function numbersFromJson(
 export function numbersFromRow(
   row: Readonly<Record<string, unknown>>,
   field: string,
-  description: NumbersDescription,
+  { columns, names, ...description }: NamedNumbers,
   target: Float32Array,
 ): void {
-  const { columns } = description;
-  if (columns === undefined) throw invalid(`${field} has names; this model's columns have none: send inputs`);
-  const strange = Object.keys(row).find((name) => !columns.some((column) => column.name === name));
+  const strange = Object.keys(row).find((name) => !names.has(name));
   if (strange !== undefined)
     throw invalid(`${field}.${strange} is no column; expected ${columnNames(columns, strange)}`);
   for (const [i, column] of columns.entries()) {

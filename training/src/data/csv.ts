@@ -108,14 +108,9 @@ async function convert(
   for await (const { record, info } of records) {
     if (columns === undefined) {
       const names = checkedHeader(path, record, known);
-      columns = names.map(
-        (name) =>
-          new ColumnReader(
-            name,
-            known?.find((column) => column.name === name),
-          ),
-      );
-      places = names.map((name, i) => known?.findIndex((column) => column.name === name) ?? i);
+      const placeOf = new Map(known?.map(({ name }, place) => [name, place]));
+      places = names.map((name, i) => placeOf.get(name) ?? i);
+      columns = names.map((name, i) => new ColumnReader(name, known?.[places[i]]));
       block = new Float32Array(columns.length * Math.max(1, Math.floor(BLOCK_VALUES / columns.length)));
       continue;
     }
@@ -265,7 +260,8 @@ function checkedHeader(
       `${path}: there is no column ${listed(absent)}; expected all columns that the model was trained with`,
     );
   }
-  const strange = names.filter((name) => !known.some((column) => column.name === name)).map(shown);
+  const expected = new Set(known.map(({ name }) => name));
+  const strange = names.filter((name) => !expected.has(name)).map(shown);
   if (strange.length > 0) {
     const own = listed(known.map(({ name }) => shown(name)));
     throw new DataError(`${path}: the model has no column ${listed(strange)}; expected ${own} alone`);
