@@ -1,8 +1,15 @@
-import { dirname, resolve } from 'node:path';
 import { Command } from 'commander';
 import { createEngine } from '../engines/create-engine.js';
 import { calibrate } from '../offline/calibrate.js';
-import { cacheDirOption, type EngineFlags, jsonOption, labelOption, withEngineOptions } from './options.js';
+import {
+  cacheDirOption,
+  type EngineFlags,
+  jsonOption,
+  labelOption,
+  storeFor,
+  storeOption,
+  withEngineOptions,
+} from './options.js';
 import { phasedProgress } from './progress.js';
 
 interface CalibrateFlags extends EngineFlags {
@@ -17,7 +24,7 @@ export function calibrateCommand(): Command {
     .description('write the next version of a model, with p-values and thresholds of your own normal data')
     .argument('<model>', 'directory of a version, such as models/mnist/1')
     .argument('<files...>', 'normal data, not those that it was trained on: as elbo score reads them')
-    .option('--out <dir>', 'model store to write to; default: the one of the model')
+    .addOption(storeOption())
     .addOption(labelOption())
     .addOption(cacheDirOption())
     .addOption(jsonOption())
@@ -28,8 +35,7 @@ async function run(directory: string, files: readonly string[], flags: Calibrate
   const display = phasedProgress('calibrate');
   const result = await calibrate({
     directory,
-    // <store>/<name>/<version>
-    store: flags.out ?? dirname(dirname(resolve(directory))),
+    store: storeFor(directory, flags.out),
     files,
     engine: await createEngine(flags),
     label: flags.label,

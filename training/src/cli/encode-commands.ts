@@ -1,7 +1,7 @@
 import { randomInt } from 'node:crypto';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { encodeFiles, reconstructFiles } from '../offline/encode-files.js';
-import { ROW_FORMATS, type RowFormat } from '../offline/row-writers.js';
+import { NUMBER_FORMATS, ROW_FORMATS, type RowFormat } from '../offline/row-writers.js';
 import { sampleRows } from '../offline/sample-rows.js';
 import { ConfigurationError } from '../vae/configuration.js';
 import { cacheDirOption, integer, labelOption, seedOption } from './options.js';
@@ -22,12 +22,10 @@ interface SampleFlags extends OutputFlags {
   readonly label?: number;
 }
 
-const NUMBERS: readonly RowFormat[] = ['ndjson', 'csv', 'npz'];
-
 export function encodeCommand(): Command {
   return ofFiles(
     'encode',
-    NUMBERS,
+    NUMBER_FORMATS,
     'the posterior of rows or images: mean and log_variance, as POST /encode',
     encodeFiles,
   );
@@ -77,7 +75,7 @@ export function sampleCommand(): Command {
           throw new ConfigurationError(`--label is ${label}; expected ${expected}`);
         }
         const progress = (done: number, total: number) => onProgress(done, total, 'samples');
-        return sampleRows(model, loaded, { count, seed, temperature, label, onProgress: progress });
+        return sampleRows(model, { count, seed, temperature, label, onProgress: progress });
       });
       console.error(`${rows} samples of seed ${seed}${flags.out === undefined ? '' : `: ${flags.out}`}`);
     });

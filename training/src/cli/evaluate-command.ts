@@ -2,7 +2,6 @@ import { type Manifest, recordMetrics } from '@elbo/models';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { DataError } from '../data/data-error.js';
 import { type Dataset, splitValidation } from '../data/dataset.js';
-import { loadDataset } from '../data/datasets.js';
 import { createEngine } from '../engines/create-engine.js';
 import { DEFAULT_SAMPLES, evaluate, LEARNING_METRICS, METRICS } from '../evaluation/evaluate.js';
 import { latentRecord } from '../evaluation/latent-record.js';
@@ -29,7 +28,8 @@ import {
   seedOption,
   withEngineOptions,
 } from './options.js';
-import { phasedProgress, progressDisplay } from './progress.js';
+import { progressDisplay } from './progress.js';
+import { loadDataFor } from './training-data.js';
 
 /** Parts of a data set that a model can be measured on: choices are made on the first, the second is kept for the end. */
 const SPLITS = ['validation', 'test'] as const;
@@ -96,17 +96,7 @@ async function run(directory: string, flags: EvaluateFlags): Promise<void> {
   const trained = await readTrainedModel(directory);
   const { manifest, configuration, model, weights } = trained;
   const { input } = manifest;
-  const loading = phasedProgress(manifest.name);
-  const loaded = await loadDataset(flags.dataset ?? configuration.dataset, {
-    dataDir: flags.dataDir,
-    cacheDir: flags.cacheDir,
-    // Images of a folder become what the model was trained on.
-    ...(input.kind === 'vector' && { columns: input.columns }),
-    ...(input.kind === 'image' && { image: { height: input.shape[1], width: input.shape[2], colour: input.colour } }),
-    limit: flags.limit,
-    seed: configuration.seed,
-    onProgress: (done, total, text) => loading.update(done, total, text),
-  }).finally(() => loading.stop());
+  const loaded = await loadDataFor(manifest, flags);
   if (loaded.input.shape.join() !== input.shape.join()) {
     throw new DataError(
       `${loaded.name} has ${loaded.input.kind}s of ${loaded.input.shape.join('x')}; ${manifest.name} takes ${input.shape.join('x')}`,

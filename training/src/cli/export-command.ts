@@ -1,18 +1,20 @@
-import { dirname, resolve } from 'node:path';
 import { readManifest } from '@elbo/models';
 import { Command, Option } from 'commander';
 import { createEngine } from '../engines/create-engine.js';
 import { exportWith } from '../export-again.js';
 import { WEIGHT_PRECISIONS, type WeightPrecision } from '../vae/configuration.js';
+import { printChanges } from './changed-metrics.js';
 import {
   cacheDirOption,
   dataDirOption,
   type EngineFlags,
   jsonOption,
   limitOption,
+  storeFor,
+  storeOption,
   withEngineOptions,
 } from './options.js';
-import { loadTrainingData } from './training-data.js';
+import { loadDataFor } from './training-data.js';
 
 interface ExportFlags extends EngineFlags {
   readonly dataDir: string;
@@ -34,7 +36,7 @@ export function exportCommand(): Command {
     .option('--name <name>', 'of the new model; default: its own')
     .addOption(dataDirOption())
     .addOption(cacheDirOption())
-    .option('--out <dir>', 'model store to write to; default: the one of the model')
+    .addOption(storeOption())
     .addOption(limitOption())
     .addOption(jsonOption())
     .action(run);
@@ -42,11 +44,10 @@ export function exportCommand(): Command {
 
 async function run(directory: string, flags: ExportFlags): Promise<void> {
   const before = await readManifest(directory);
-  const dataset = await loadTrainingData(before, flags);
+  const dataset = await loadDataFor(before, flags);
   const { manifest, ...written } = await exportWith({
     directory,
-    // <store>/<name>/<version>
-    store: flags.out ?? dirname(dirname(resolve(directory))),
+    store: storeFor(directory, flags.out),
     dataset,
     engine: await createEngine(flags),
     ...(flags.name !== undefined && { name: flags.name }),
@@ -54,10 +55,7 @@ async function run(directory: string, flags: ExportFlags): Promise<void> {
   });
   const bytes = { before: bytesOf(before), after: bytesOf(manifest) };
   console.log(`${written.directory}: ${(bytes.before / 1e6).toFixed(2)} → ${(bytes.after / 1e6).toFixed(2)} MB`);
-  for (const [name, { value, unit }] of Object.entries(manifest.metrics)) {
-    const was = before.metrics[name]?.value;
-    console.log(`  ${name} ${was === undefined ? '' : `${was.toFixed(3)} → `}${value.toFixed(3)} ${unit ?? ''}`);
-  }
+  printChanges(before.metrics, manifest.metrics, 3);
   if (flags.json) console.log(JSON.stringify({ directory: written.directory, bytes, metrics: manifest.metrics }));
 }
 

@@ -1,4 +1,5 @@
 import { availableParallelism } from 'node:os';
+import { dirname, resolve } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { ENGINES, type EngineName } from '../engines/create-engine.js';
 import { DEVICES, type Device } from '../engines/onnxruntime.js';
@@ -66,6 +67,12 @@ export function withEngineOptions(command: Command): Command {
     .addOption(new Option('--device <name>', 'where the graphs run').choices(DEVICES).default(DEVICES[0]))
     .addOption(threadsOption());
 }
+
+export const storeOption = () => new Option('--out <dir>', 'model store to write to; default: the one of the model');
+
+/** The store that the next version of a model goes to: the given one, else its own, <store>/<name>/<version>. */
+export const storeFor = (directory: string, out: string | undefined): string =>
+  out ?? dirname(dirname(resolve(directory)));
 
 export const labelOption = (description = 'of a conditional model: the class of every row that comes without one') =>
   new Option('--label <n>', description).argParser(integer(0, 255));

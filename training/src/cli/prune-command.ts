@@ -1,17 +1,19 @@
-import { dirname, resolve } from 'node:path';
 import { readManifest } from '@elbo/models';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { createEngine } from '../engines/create-engine.js';
 import { type ModelCost, pruneModel } from '../prune/prune-model.js';
+import { printChanges } from './changed-metrics.js';
 import {
   cacheDirOption,
   dataDirOption,
   type EngineFlags,
   jsonOption,
   limitOption,
+  storeFor,
+  storeOption,
   withEngineOptions,
 } from './options.js';
-import { loadTrainingData } from './training-data.js';
+import { loadDataFor } from './training-data.js';
 
 interface PruneFlags extends EngineFlags {
   readonly dataDir: string;
@@ -28,7 +30,7 @@ export function pruneCommand(): Command {
     .argument('<model>', 'directory of a version, such as models/mnist/1')
     .addOption(dataDirOption())
     .addOption(cacheDirOption())
-    .option('--out <dir>', 'model store to write to; default: the one of the model')
+    .addOption(storeOption())
     .addOption(
       new Option('--threshold <t>', 'also count weights of at most this magnitude as 0')
         .argParser(parseThreshold)
@@ -41,11 +43,10 @@ export function pruneCommand(): Command {
 
 async function run(directory: string, flags: PruneFlags): Promise<void> {
   const manifest = await readManifest(directory);
-  const dataset = await loadTrainingData(manifest, flags);
+  const dataset = await loadDataFor(manifest, flags);
   const result = await pruneModel({
     directory,
-    // <store>/<name>/<version>
-    store: flags.out ?? dirname(dirname(resolve(directory))),
+    store: storeFor(directory, flags.out),
     dataset,
     engine: await createEngine(flags),
     threshold: flags.threshold,
@@ -65,10 +66,7 @@ async function run(directory: string, flags: PruneFlags): Promise<void> {
   for (const { batch, before: old, after: now, ratio } of speed) {
     console.log(`  ${`ms, batch ${batch}`.padEnd(18)} ${old.toFixed(3)} → ${now.toFixed(3)} (${ratio.toFixed(2)}x)`);
   }
-  for (const [name, { value, unit }] of Object.entries(result.manifest.metrics)) {
-    const was = manifest.metrics[name]?.value;
-    console.log(`  ${name} ${was === undefined ? '' : `${was.toFixed(2)} → `}${value.toFixed(2)} ${unit ?? ''}`);
-  }
+  printChanges(manifest.metrics, result.manifest.metrics, 2);
   if (flags.json) console.log(JSON.stringify({ ...result, manifest: undefined, metrics: result.manifest.metrics }));
 }
 

@@ -1,6 +1,5 @@
-import { readManifest } from '@elbo/models';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import type { RowFormat } from '../offline/row-writers.js';
+import { NUMBER_FORMATS } from '../offline/row-writers.js';
 import { scoreFiles } from '../offline/score-files.js';
 import { cacheDirOption, labelOption } from './options.js';
 import { type OutputFlags, rowCommand, writeRows } from './row-output.js';
@@ -11,13 +10,11 @@ interface ScoreFlags extends OutputFlags {
   readonly label?: number;
 }
 
-const FORMATS: readonly RowFormat[] = ['ndjson', 'csv', 'npz'];
-
 /** What commands that read files say of them. */
 export const FILES = 'images, folders of images, .csv, .npz, .npy or IDX files';
 
 export function scoreCommand(): Command {
-  return rowCommand(new Command('score'), FORMATS)
+  return rowCommand(new Command('score'), NUMBER_FORMATS)
     .description('score rows or images as POST /anomaly-score does: the same numbers, without a service')
     .argument('<files...>', FILES)
     .addOption(
@@ -30,15 +27,16 @@ export function scoreCommand(): Command {
 
 async function run(directory: string, files: readonly string[], flags: ScoreFlags): Promise<void> {
   let anomalies = 0;
-  const rows = await writeRows(directory, flags, FORMATS, async function* (model, loaded, onProgress) {
-    const options = { label: flags.label, cacheDir: flags.cacheDir, falsePositiveRate: flags.fpr, onProgress };
+  let rate = flags.fpr;
+  const rows = await writeRows(directory, flags, NUMBER_FORMATS, async function* (model, loaded, onProgress) {
+    rate ??= loaded.manifest.calibration.default_false_positive_rate;
+    const options = { label: flags.label, cacheDir: flags.cacheDir, falsePositiveRate: rate, onProgress };
     for await (const batch of scoreFiles(model, loaded, files, options)) {
       const { is_anomaly: verdicts } = batch.fields;
       if (verdicts.kind === 'bool') anomalies += verdicts.values.reduce((sum, one) => sum + one, 0);
       yield batch;
     }
   });
-  const rate = flags.fpr ?? (await readManifest(directory)).calibration.default_false_positive_rate;
   const place = flags.out === undefined ? '' : `: ${flags.out}`;
   console.error(`${rows} scored, ${anomalies} called anomalous at a false-positive rate of ${rate}${place}`);
 }

@@ -205,6 +205,13 @@ function inputOf(
   };
 }
 
+/** How files are to be read for a trained model: images become what it takes, texts of columns get its codes. */
+export function readFor(input: ImageInput | VectorInput): Pick<DatasetOptions, 'image' | 'columns'> {
+  return input.kind === 'image'
+    ? { image: { height: input.shape[1], width: input.shape[2], colour: input.colour } }
+    : { columns: input.columns };
+}
+
 /** Rows of a file as they are, none of them split off. */
 export interface FileRows {
   /** What the file has for training, then what it has for testing. */
@@ -215,8 +222,7 @@ export interface FileRows {
 
 /**
  * All rows of a file or of a folder of images, as a trained model is to look at them.
- * @param options.image of images: what the model takes
- * @param options.columns of a CSV file: the model's
+ * @param options with what `readFor` says of the model
  * @throws {DataError} where there is no such file, or it cannot be read
  */
 export async function loadRows(

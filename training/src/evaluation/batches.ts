@@ -125,13 +125,14 @@ export async function runOverExamples<Name extends string>(
 ): Promise<Record<Name, Float32Array>> {
   const chunks = names.map((): Float32Array[] => []);
   for await (const { feeds } of inputBatches(examples, options)) {
-    const outputs = await program.run(feeds);
+    const outputs = await program.run(feeds, names);
     for (const [i, name] of names.entries()) chunks[i].push(outputs[name].data as Float32Array);
   }
   return Object.fromEntries(names.map((name, i) => [name, joined(chunks[i])])) as Record<Name, Float32Array>;
 }
 
-function joined(chunks: readonly Float32Array[]): Float32Array {
+/** All numbers, one chunk after the other. */
+export function joined(chunks: readonly Float32Array[]): Float32Array {
   const all = new Float32Array(chunks.reduce((length, chunk) => length + chunk.length, 0));
   let at = 0;
   for (const chunk of chunks) {

@@ -12,6 +12,7 @@ import {
 } from '@elbo/models';
 import { DataError } from '../data/data-error.js';
 import type { Engine } from '../engines/engine.js';
+import { joined } from '../evaluation/batches.js';
 import { describeCalibration } from '../export/calibration.js';
 import { checkOutputs } from './score-files.js';
 import { ServedModel } from './served-model.js';
@@ -64,7 +65,7 @@ export async function calibrate(request: CalibrateRequest): Promise<Recalibratio
   } finally {
     await model.release();
   }
-  const scores = Float32Array.from(batches.flatMap((batch) => Array.from(batch))).sort();
+  const scores = joined(batches).sort();
   if (scores.length < MINIMUM_ROWS) {
     throw new DataError(`${files.join(', ')}: there are ${scores.length} rows; expected at least ${MINIMUM_ROWS}`);
   }

@@ -1,4 +1,5 @@
 import { type InputDescription, itemSize } from '@elbo/models';
+import { joined } from '../evaluation/batches.js';
 import { type NumericField, type RowBatch, wholeNumbers } from './row-batch.js';
 import { checkOutputs } from './score-files.js';
 import type { ServedModel } from './served-model.js';
@@ -58,13 +59,6 @@ export function itemsField(input: InputDescription, values: Float32Array): Numer
     ...(input.kind === 'image' && { shape: input.shape }),
     ...(names && { names }),
   };
-}
-
-export function joined(items: readonly Float32Array[]): Float32Array {
-  const [first] = items;
-  const all = new Float32Array(items.length * (first?.length ?? 0));
-  for (const [i, item] of items.entries()) all.set(item, i * item.length);
-  return all;
 }
 
 const batchesFor = (model: ServedModel, files: readonly string[], options: FileOptions) =>

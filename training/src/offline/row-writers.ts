@@ -13,6 +13,8 @@ import type { NumericField, RowBatch, RowField } from './row-batch.js';
 /** How results are written. */
 export const ROW_FORMATS = ['ndjson', 'csv', 'npz', 'png'] as const;
 export type RowFormat = (typeof ROW_FORMATS)[number];
+/** Those of numbers, not of pictures. */
+export const NUMBER_FORMATS: readonly RowFormat[] = ['ndjson', 'csv', 'npz'];
 /** Formats that are lines of text. */
 export type TextFormat = 'ndjson' | 'csv';
 
@@ -27,7 +29,7 @@ export interface RowWriter {
 
 /** Writes text to a stream as it comes: lines of JSON or CSV. */
 export function streamWriter(format: TextFormat, stream: Writable): RowWriter {
-  const lines = format === 'csv' ? csvLines() : jsonLines;
+  const lines = linesOf(format);
   return {
     async write(batch) {
       // A reader that is slower than the model holds it up, instead of filling the memory.
@@ -45,7 +47,7 @@ export async function fileWriter(format: RowFormat, path: string): Promise<RowWr
 }
 
 async function textFileWriter(format: TextFormat, path: string): Promise<RowWriter> {
-  const lines = format === 'csv' ? csvLines() : jsonLines;
+  const lines = linesOf(format);
   const temporary = temporaryPath(path);
   const file = await open(temporary, 'wx');
   let isOpen = true;
@@ -100,6 +102,8 @@ function pngWriter(path: string): RowWriter {
 
 /** In the directory of the file, so that a rename stays within one file system. */
 const temporaryPath = (path: string) => join(dirname(path), `.elbo-${process.pid}-${randomBytes(8).toString('hex')}`);
+
+const linesOf = (format: TextFormat): ((batch: RowBatch) => string) => (format === 'csv' ? csvLines() : jsonLines);
 
 /** One JSON object a row; a dot in a field's name makes an object of the parts. */
 function jsonLines({ count, fields }: RowBatch): string {

@@ -1,5 +1,6 @@
-import { drawLabels, drawLatents, type LoadedModel } from '@elbo/models';
-import { itemsField, joined } from './encode-files.js';
+import { drawLabels } from '@elbo/models';
+import { joined } from '../evaluation/batches.js';
+import { itemsField } from './encode-files.js';
 import { type RowBatch, wholeNumbers } from './row-batch.js';
 import type { ServedModel } from './served-model.js';
 
@@ -19,12 +20,11 @@ export interface SampleOptions {
 /** Draws from the prior and decodes, as `POST /sample` does for the same seed: `label`, `latent` and `x_mean`. */
 export async function* sampleRows(
   model: ServedModel,
-  { manifest, prior }: Pick<LoadedModel, 'manifest' | 'prior'>,
   { count, seed, temperature, label, onProgress }: SampleOptions,
 ): AsyncGenerator<RowBatch> {
-  const { size } = manifest.latent;
-  const latents = drawLatents(prior, count, seed, temperature);
-  const { condition } = manifest;
+  const { latent, condition, input } = model.manifest;
+  const { size } = latent;
+  const latents = model.drawFromPrior(count, seed, temperature);
   const labels =
     condition &&
     Int32Array.from(
@@ -39,7 +39,7 @@ export async function* sampleRows(
       fields: {
         ...(classes && { label: wholeNumbers(classes) }),
         latent: { kind: 'float32', size, values: z },
-        x_mean: itemsField(manifest.input, joined(await model.decode(z, classes))),
+        x_mean: itemsField(input, joined(await model.decode(z, classes))),
       },
     };
     onProgress?.(end, count);

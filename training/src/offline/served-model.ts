@@ -1,5 +1,5 @@
 import { drawLatents, itemSize, type LatentPrior, type LoadedModel, type Manifest } from '@elbo/models';
-import type { Engine, Program } from '../engines/engine.js';
+import type { Engine, Feeds, Program } from '../engines/engine.js';
 import { type InputFeeds, oneHotRows } from '../evaluation/batches.js';
 import { float32 } from '../onnx/tensor.js';
 
@@ -58,16 +58,16 @@ export class ServedModel {
     for (let at = 0; at < latents.length; at += ROWS_PER_RUN * latent.size) {
       const z = latents.slice(at, at + ROWS_PER_RUN * latent.size);
       const [first, rows] = [at / latent.size, z.length / latent.size];
-      const { x_mean } = await this.#decoder.run({
+      const inputs = {
         z: float32(z, [rows, latent.size]),
         ...this.labelFeed(
           Array.from({ length: rows }, (_, i) =>
             labels === undefined ? (first + i) % (this.classes ?? 1) : labels[first + i],
           ),
         ),
-      });
-      const values = x_mean.data as Float32Array;
-      for (let from = 0; from < values.length; from += size) items.push(values.subarray(from, from + size));
+      };
+      const { x_mean } = await runPadded(this.#decoder, inputs, ['x_mean']);
+      for (let from = 0; from < x_mean.length; from += size) items.push(x_mean.subarray(from, from + size));
     }
     return items;
   }
@@ -91,9 +91,9 @@ export class ServedModel {
     return (await runPadded(this.#scorer, inputs, ['error_map'])).error_map;
   }
 
-  /** Draws from the prior, as `POST /sample` does for the same seed: [count, Z]. */
-  drawFromPrior(count: number, seed: number): Float32Array {
-    return drawLatents(this.#prior, count, seed);
+  /** Draws from the prior, as `POST /sample` does for the same seed and temperature: [count, Z]. */
+  drawFromPrior(count: number, seed: number, temperature = 1): Float32Array {
+    return drawLatents(this.#prior, count, seed, temperature);
   }
 
   async release(): Promise<void> {
@@ -109,10 +109,10 @@ const ROWS_PADDED_TO = 4;
 
 async function runPadded<Name extends string>(
   program: Program,
-  inputs: InputFeeds,
+  inputs: Feeds,
   names: readonly Name[],
 ): Promise<Record<Name, Float32Array>> {
-  const [rows] = inputs.x.shape;
+  const [rows] = Object.values(inputs)[0].shape;
   const padded = Math.ceil(rows / ROWS_PADDED_TO) * ROWS_PADDED_TO;
   const feeds = Object.entries(inputs).map(([name, { data, shape }]) => {
     const [, ...rest] = shape;

@@ -1,8 +1,8 @@
 import { firstUnexpected, type InputDescription, numbersOf } from '@elbo/models';
 import { DataError } from '../data/data-error.js';
 import type { Examples } from '../data/dataset.js';
-import { loadRows } from '../data/datasets.js';
-import { type ImageForm, isImageName, readImageFiles } from '../data/image-folder.js';
+import { loadRows, readFor } from '../data/datasets.js';
+import { isImageName, readImageFiles } from '../data/image-folder.js';
 import { type DataProgress, RowStore } from '../data/row-store.js';
 import { type InputFeeds, inputBatches } from '../evaluation/batches.js';
 
@@ -37,19 +37,19 @@ const IMAGES_AT_ONCE = 256;
  */
 export async function* sourceBatches(files: readonly string[], options: SourceOptions): AsyncGenerator<SourceBatch> {
   const { input, classes, label, cacheDir, onProgress } = options;
-  const image: ImageForm | undefined =
-    input.kind === 'image' ? { height: input.shape[1], width: input.shape[2], colour: input.colour } : undefined;
-  const columns = input.kind === 'vector' ? input.columns : undefined;
+  const form = readFor(input);
   const store = new RowStore({ cacheDir });
   for (const group of grouped(files)) {
     const [first] = group;
     if (isImageName(first)) {
-      if (image === undefined) throw new DataError(`${first}: an image; expected rows of ${input.shape[0]} numbers`);
-      const { paths, ...rows } = await readImageFiles(group, image, store);
+      if (form.image === undefined) {
+        throw new DataError(`${first}: an image; expected rows of ${input.shape[0]} numbers`);
+      }
+      const { paths, ...rows } = await readImageFiles(group, form.image, store);
       yield* batchesOf({ ...rows, ...labelsFor(rows, classes, label) }, (row) => [paths[row], 0]);
       continue;
     }
-    const { parts, paths } = await loadRows(first, { image, columns, cacheDir, onProgress });
+    const { parts, paths } = await loadRows(first, { ...form, cacheDir, onProgress });
     let before = 0;
     for (const part of parts) {
       const start = before;

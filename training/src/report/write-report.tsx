@@ -4,7 +4,7 @@ import { type LoadedModel, type Manifest, readModel } from '@elbo/models';
 import type { VNode } from 'preact';
 import { DataError } from '../data/data-error.js';
 import type { Dataset } from '../data/dataset.js';
-import { type DatasetOptions, loadDataset } from '../data/datasets.js';
+import { type DatasetOptions, loadDataset, readFor } from '../data/datasets.js';
 import type { Engine } from '../engines/engine.js';
 import { OnnxRuntimeEngine } from '../engines/onnxruntime.js';
 import { ServedModel } from '../offline/served-model.js';
@@ -110,10 +110,7 @@ async function findData(
         ? dataset
         : await loadDataset(dataset ?? recordedDataset(manifest), {
             ...data,
-            // Images of a folder become what the model was trained on.
-            ...(input.kind === 'image' && {
-              image: { height: input.shape[1], width: input.shape[2], colour: input.colour },
-            }),
+            ...readFor(input),
             seed: training.seed,
           });
     if (loaded.input.kind !== input.kind || loaded.input.shape.join() !== input.shape.join()) {

@@ -1,5 +1,6 @@
 import type { Calibration } from '@elbo/models';
 import type { VNode } from 'preact';
+import { joined } from '../../evaluation/batches.js';
 import type { ServedModel } from '../../offline/served-model.js';
 import { float32 } from '../../onnx/tensor.js';
 import { brief, significant } from '../../pictures/numbers.js';
@@ -135,10 +136,8 @@ async function rowsOf(model: ServedModel, observed: Observations, indices: reado
   const labels = indices.map((example) => examples.labels?.[example] ?? 0);
   const expected = await model.decode(latents, labels);
   const features = items[0].length;
-  const joined = new Float32Array(items.length * features);
-  for (const [i, item] of items.entries()) joined.set(item, i * features);
   const errorMaps = await model.errorMaps({
-    x: float32(joined, [items.length, features]),
+    x: float32(joined(items), [items.length, features]),
     ...model.labelFeed(labels),
   });
   return (
