@@ -30,6 +30,8 @@ export interface ModelReference {
 export interface LoadedModel {
   readonly directory: string;
   readonly manifest: Manifest;
+  /** Every file that the manifest lists, by name. */
+  readonly files: ReadonlyMap<string, Uint8Array>;
   readonly graphs: Readonly<Record<keyof typeof GRAPH_FILES, Uint8Array>>;
   /** Held-out scores, ascending. */
   readonly calibrationScores: Float32Array;
@@ -75,7 +77,10 @@ export async function listModels(
  */
 export async function readModel(directory: string): Promise<LoadedModel> {
   const manifest = await readManifest(directory);
-  const contents = await readFiles(directory, manifest);
+  const contents = new Map<string, Buffer>();
+  for (const [file, record] of Object.entries(manifest.files)) {
+    contents.set(file, await readVerified(directory, file, record));
+  }
   const contentOf = (file: string): Buffer => {
     const content = contents.get(file);
     if (content === undefined) throw new ModelStoreError('MANIFEST_INVALID', `manifest: files must list ${file}`);
@@ -91,6 +96,7 @@ export async function readModel(directory: string): Promise<LoadedModel> {
   return {
     directory,
     manifest,
+    files: contents,
     graphs: {
       encoder: contentOf(GRAPH_FILES.encoder),
       decoder: contentOf(GRAPH_FILES.decoder),
@@ -146,18 +152,6 @@ export async function writeModel(
   manifestOf('1');
   const { directory, record: manifest } = await writeVersion(join(store, name), files, 'manifest.json', manifestOf);
   return { directory, manifest };
-}
-
-/**
- * Every file of a version, checked against its hash.
- * @throws {ModelStoreError} FILE_CORRUPT
- */
-export async function readFiles(directory: string, { files }: Pick<Manifest, 'files'>): Promise<Map<string, Buffer>> {
-  const contents = new Map<string, Buffer>();
-  for (const [file, record] of Object.entries(files)) {
-    contents.set(file, await readVerified(directory, file, record));
-  }
-  return contents;
 }
 
 /** The hash and the size of each file. */

@@ -5,7 +5,6 @@ import {
   distanceToUniform,
   encodeCalibration,
   type Manifest,
-  readFiles,
   readModel,
   thresholdAt,
   writeModel,
@@ -52,7 +51,6 @@ export async function calibrate(request: CalibrateRequest): Promise<Recalibratio
   const { directory, store, files, engine } = request;
   const loaded = await readModel(directory);
   const { manifest, calibrationScores } = loaded;
-  const contents = new Map<string, Uint8Array>(await readFiles(directory, manifest));
   const model = await ServedModel.open(engine, loaded);
   const batches: Float32Array[] = [];
   try {
@@ -69,7 +67,6 @@ export async function calibrate(request: CalibrateRequest): Promise<Recalibratio
   if (scores.length < MINIMUM_ROWS) {
     throw new DataError(`${files.join(', ')}: there are ${scores.length} rows; expected at least ${MINIMUM_ROWS}`);
   }
-  contents.set(CALIBRATION_FILE, encodeCalibration(scores));
   const { version, files: _, ...draft } = manifest;
   const { default_false_positive_rate: rate } = manifest.calibration;
   const threshold = thresholdAt(manifest.calibration, calibrationScores, rate);
@@ -87,7 +84,7 @@ export async function calibrate(request: CalibrateRequest): Promise<Recalibratio
           recalibrated_from: `${manifest.name}/${version}`,
         },
       },
-      contents,
+      new Map(loaded.files).set(CALIBRATION_FILE, encodeCalibration(scores)),
     )),
     before: {
       calibration: manifest.calibration,
