@@ -231,6 +231,9 @@ export const ManifestSchema = Type.Object({
       minItems: 1,
       description: "The scorer's outputs of one number an example, besides `score`",
     }),
+    scored: Type.Optional(
+      Type.Array(Type.String(), { minItems: 1, description: 'Those that the score is made of; all where left out' }),
+    ),
   }),
   calibration: CalibrationSchema,
   files: Type.Record(Type.String({ pattern: '^[a-z0-9][a-z0-9._-]*$' }), FileRecordSchema, {

@@ -117,7 +117,7 @@ describe('elbo', () => {
       'test_mig',
       'test_sap',
     ]);
-    expect(metrics.test_linear_probe_accuracy.protocol).toMatch(/of 270 training examples/);
+    expect(metrics.test_linear_probe_accuracy.protocol).toMatch(/of 260 training examples/);
   });
 
   test.each(['mig', 'sap', 'dci', 'factor-vae', 'linear-probe', 'knn'])(

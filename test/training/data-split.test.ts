@@ -4,6 +4,7 @@ import {
   inMemory,
   meanPerFeature,
   slice,
+  splitHeldOut,
   splitValidation,
   subset,
   take,
@@ -55,6 +56,14 @@ describe('the validation split', () => {
     expect(() => splitValidation(numbered(100), fraction, 0)).toThrow(DataError);
     expect(() => splitValidation(numbered(100), fraction, 0)).toThrow(`validation fraction is ${fraction} of 100`);
   });
+});
+
+test('of few examples, a model that is calibrated holds out 40, or half', () => {
+  const held = (count: number, fraction: number) =>
+    splitHeldOut(numbered(count), { validation_fraction: fraction, seed: 1 }).validation.count;
+  expect(held(200, 0.1)).toBe(40);
+  expect(held(200, 0.3)).toBe(60);
+  expect(held(60, 0.1)).toBe(30);
 });
 
 test('taking a limit keeps the first examples, or all', async () => {

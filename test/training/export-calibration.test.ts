@@ -1,6 +1,10 @@
 import { conformalPValue, RandomSource } from '@elbo/models';
+import { OnnxRuntimeEngine } from '@elbo/training/engines/onnxruntime';
 import { AggregatePosteriorEstimator } from '@elbo/training/evaluation/aggregate-posterior';
 import { describeCalibration, fitCombination, type ScoreCombination } from '@elbo/training/export/calibration';
+import { combine } from '@elbo/training/export/score';
+import { Graph } from '@elbo/training/onnx/graph';
+import { float32 } from '@elbo/training/onnx/tensor';
 import { describe, expect, test } from 'vitest';
 
 /** Skewed, heavy-tailed and correlated, as real components are. */
@@ -10,16 +14,15 @@ function components(count: number, seed: number): Float32Array[] {
   return [a.map((v) => Math.exp(v)), a.map((v, i) => (0.8 * v + 0.6 * b[i]) ** 3), c.map((v) => 5 + v * v)];
 }
 
-/** The score by the definition in ScoreCombination: the oracle of the ONNX form is in export-oracle.test.ts. */
-function score({ knots, decorrelation }: ScoreCombination, values: readonly number[]): number {
+/** z of one component by the ramps, and the score by its definition in export/score.ts. */
+function score({ knots }: ScoreCombination, values: readonly number[]): number {
   const normal = values.map((value, i) =>
     knots.start[i].reduce(
       (z, start, k) => z + knots.slope[i][k] * Math.min(Math.max(value - start, knots.low[i][k]), knots.high[i][k]),
       knots.offset[i],
     ),
   );
-  const decorrelated = normal.map((_, j) => normal.reduce((sum, z, i) => sum + z * decorrelation[i][j], 0));
-  return Math.hypot(...decorrelated);
+  return Math.hypot(...normal.map((z) => Math.hypot(Math.log1p(Math.exp(3 * z)) / 3, Math.max(-z - 2.5, 0))));
 }
 
 const row = (all: readonly Float32Array[], i: number) => all.map((component) => component[i]);
@@ -29,14 +32,18 @@ describe('the combination of components into a score', () => {
   const scoresOf = (all: readonly Float32Array[]) =>
     Float32Array.from({ length: all[0].length }, (_, i) => score(fitted, row(all, i)));
 
-  test('makes new normal data look like standard normals: squared scores follow a chi-square of as many degrees', () => {
-    const squares = scoresOf(components(20_000, 2))
-      .map((s) => s * s)
-      .sort();
-    // Quantiles of chi-square with 3 degrees of freedom.
-    expect(squares[10_000]).toBeCloseTo(2.366, 0);
-    expect(Math.abs(squares[18_000] - 6.251)).toBeLessThan(0.4);
-    expect(Math.abs(squares[19_000] - 7.815)).toBeLessThan(0.6);
+  test('the graph computes what is defined', async () => {
+    const graph = new Graph('score');
+    const inputs = ['a', 'b', 'c'].map((name) => graph.input(name, 'float32', ['N']));
+    graph.output(combine(inputs, fitted), 'score');
+    const all = components(200, 6);
+    const engine = new OnnxRuntimeEngine(1);
+    const program = await engine.compile(graph);
+    const feeds = Object.fromEntries(['a', 'b', 'c'].map((name, i) => [name, float32(all[i], [200])]));
+    const { score: computed } = await program.run(feeds);
+    await program.release();
+    const expected = scoresOf(all);
+    for (const [i, value] of (computed.data as Float32Array).entries()) expect(value).toBeCloseTo(expected[i], 3);
   });
 
   test('gives p-values that are uniform on new normal data', () => {
@@ -49,12 +56,16 @@ describe('the combination of components into a score', () => {
     expect(distance).toBeLessThan(1.95 * Math.sqrt(13_000 / 30_000_000));
   });
 
-  test('both tails count, and a value far outside goes on raising the score', () => {
-    const median = components(4000, 1).map((component) => component.slice().sort()[2000]);
-    const centre = score(fitted, median);
-    expect(score(fitted, [1e-4, median[1], median[2]])).toBeGreaterThan(centre + 2);
-    expect(score(fitted, [100, median[1], median[2]])).toBeGreaterThan(centre + 2);
-    expect(score(fitted, [1000, median[1], median[2]])).toBeGreaterThan(score(fitted, [100, median[1], median[2]]));
+  test('a large component raises the score at once, a small one far outside alone, and both go on without end', () => {
+    const sorted = components(4000, 1).map((component) => component.slice().sort());
+    const at = (share: number) => sorted.map((component) => component[Math.floor(share * 4000)]);
+    const median = at(0.5);
+    const with1 = (value: number) => score(fitted, [median[0], value, median[2]]);
+    expect(with1(at(0.9)[1])).toBeGreaterThan(with1(median[1]) + 0.4);
+    expect(with1(at(0.1)[1])).toBeLessThan(with1(median[1]));
+    expect(with1(10 * sorted[1][3999])).toBeGreaterThan(with1(sorted[1][3999]) + 1);
+    expect(with1(10 * sorted[1][0])).toBeGreaterThan(with1(median[1]) + 1);
+    expect(with1(100 * sorted[1][0])).toBeGreaterThan(with1(10 * sorted[1][0]) + 1);
   });
 
   test('a component that never changes, and one that repeats another, do no harm', () => {

@@ -1,6 +1,8 @@
 import { readModel } from '@elbo/models';
+import { splitHeldOut } from '@elbo/training/data/dataset';
 import { OnnxRuntimeEngine } from '@elbo/training/engines/onnxruntime';
 import { readTrainedModel } from '@elbo/training/evaluation/trained-model';
+import { fitGaussianMixture } from '@elbo/training/export/gaussian-mixture';
 import { checkParity, PARITY_LIMIT } from '@elbo/training/export/parity';
 import { float32 } from '@elbo/training/onnx/tensor';
 import { train } from '@elbo/training/train';
@@ -37,6 +39,17 @@ async function runGraph(role: 'encoder' | 'decoder' | 'scorer', feeds: Parameter
 type Program = Awaited<ReturnType<typeof engine.load>>;
 
 const input = float32(x, [N, 1, 6, 6]);
+
+/** Of a 6 x 6 map: the largest mean of a pixel and its neighbours. */
+function largestMean(map: readonly number[]): number {
+  const means = map.map((_, at) => {
+    const near = map.filter(
+      (_, to) => Math.abs((at % 6) - (to % 6)) <= 1 && Math.abs(Math.floor(at / 6) - Math.floor(to / 6)) <= 1,
+    );
+    return near.reduce((sum, value) => sum + value, 0) / near.length;
+  });
+  return Math.max(...means);
+}
 
 describe('exported graphs against the formulas in float64', () => {
   test('the encoder gives the posterior', async () => {
@@ -82,6 +95,34 @@ describe('exported graphs against the formulas in float64', () => {
       expect(Number(outputs.kl.data[i])).toBeCloseTo(klToStandardNormal(posterior), 4);
       const scale = Math.sqrt(posterior.logVariance.reduce((sum, v) => sum + Math.exp(v), 0));
       expect(Number(outputs.posterior_scale.data[i])).toBeCloseTo(scale, 4);
+      expect(Number(outputs.reconstruction_peak.data[i])).toBeCloseTo(largestMean(map), 4);
+    }
+  });
+
+  test("the latent density is that of the posterior mean in a mixture of normals that is fitted to the training part's", async () => {
+    const { weights } = await readTrainedModel(directory);
+    const { train: examples } = splitHeldOut(dataset.train, configuration);
+    const pixels = await bytesOf(examples);
+    const meanOf = (row: readonly number[]) => encode(row, weights, 1, 10).mean;
+    const means = Array.from({ length: examples.count }, (_, i) =>
+      meanOf(Array.from(pixels.subarray(i * 36, (i + 1) * 36), (byte) => byte / 255)),
+    );
+    const mixture = fitGaussianMixture(Float32Array.from(means.flat()), {
+      components: Math.min(64, Math.floor(examples.count / 50)),
+      size: 3,
+      seed: configuration.seed,
+    });
+    const { latent_density: densities } = await runGraph('scorer', { x: input });
+    for (const [i, row] of rows.entries()) {
+      const z = meanOf(row);
+      const density = Array.from(mixture.logWeight, (weight, k) =>
+        z.reduce((sum, value, j) => {
+          const logVariance = mixture.logVariance[k * 3 + j];
+          const square = (value - mixture.mean[k * 3 + j]) ** 2 / Math.exp(logVariance);
+          return sum - 0.5 * (square + logVariance + Math.log(2 * Math.PI));
+        }, weight),
+      ).reduce((sum, logarithm) => sum + Math.exp(logarithm), 0);
+      expect(Number(densities.data[i])).toBeCloseTo(-Math.log(density), 2);
     }
   });
 

@@ -103,10 +103,12 @@ describe('an autoencoder that was trained', () => {
 
   test('is scored by what varies, the same at every place of a batch', async () => {
     const { manifest, directory } = result;
-    expect(manifest.scorer.components).toEqual(['reconstruction', 'kl', 'mahalanobis']);
+    expect(manifest.scorer.components).toEqual([
+      ...['reconstruction', 'reconstruction_peak', 'kl', 'mahalanobis', 'latent_density'],
+    ]);
     const scorer = await engine.load((await readModel(directory)).graphs.scorer);
     const outputs = await scorer.run({ x });
-    expect(Object.keys(outputs).sort()).toEqual(['error_map', 'kl', 'mahalanobis', 'reconstruction', 'score']);
+    expect(Object.keys(outputs).sort()).toEqual([...manifest.scorer.components, 'error_map', 'score'].sort());
     for (const name of manifest.scorer.components) expect(new Set(outputs[name].data as Float32Array).size).toBe(8);
     const turned = [...inputs.slice(3), ...inputs.slice(0, 3)];
     const again = await scorer.run({ x: float32(Float32Array.from(turned.flat()), [8, 1, 6, 6]) });

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Manifest, PruningRecord } from '@elbo/models';
 import { DataError } from './data/data-error.js';
-import { type Dataset, splitValidation } from './data/dataset.js';
+import { type Dataset, splitHeldOut } from './data/dataset.js';
 import type { Engine } from './engines/engine.js';
 import { evaluate } from './evaluation/evaluate.js';
 import { readTrainedModel, type TrainedModel, trainedModel } from './evaluation/trained-model.js';
@@ -46,8 +46,8 @@ export async function exportAgain(
   const { configuration } = changed;
   const model = trainedModel(configuration, manifest);
   const weights = weightsInPrecision(model, changed.weights, configuration.weight_precision);
-  const { seed, validation_fraction: fraction } = configuration;
-  const { train, validation } = splitValidation(dataset.train, fraction, seed);
+  const { seed } = configuration;
+  const { train, validation } = splitHeldOut(dataset.train, configuration);
   const binarise = binarises(configuration, train.dtype);
   const measured = { engine, model, weights, metrics: ['elbo'], seed, binarise } as const;
   return exportModel(store, {

@@ -1,6 +1,6 @@
 import type { Manifest } from '@elbo/models';
 import { DataError } from './data/data-error.js';
-import { classCount, type Dataset, type Examples, splitValidation } from './data/dataset.js';
+import { classCount, type Dataset, type Examples, splitHeldOut } from './data/dataset.js';
 import { loadDataset } from './data/datasets.js';
 import type { Engine } from './engines/engine.js';
 import { OnnxRuntimeEngine } from './engines/onnxruntime.js';
@@ -75,15 +75,15 @@ export interface TrainResult {
 export async function train(options: TrainOptions): Promise<TrainResult | undefined> {
   const { store, engine = new OnnxRuntimeEngine() } = options;
   const configuration = parseConfiguration(options.configuration);
-  const { seed, validation_fraction: fraction } = configuration;
+  const { seed } = configuration;
   const dataset = await preparedFor(
     configuration.likelihood,
     options.dataset ?? (await loadDataset(configuration.dataset, { dataDir: options.dataDir, seed })),
   );
-  const { train: examples, validation } = splitValidation(dataset.train, fraction, seed);
+  const { train: examples, validation } = splitHeldOut(dataset.train, configuration);
   if (validation.count < MINIMUM_HELD_OUT) {
     throw new DataError(
-      `${validation.count} validation examples (${fraction} of ${dataset.train.count}); expected at least ${MINIMUM_HELD_OUT} to calibrate scores: raise --limit or validation_fraction`,
+      `${validation.count} validation examples of ${dataset.train.count}; expected at least ${MINIMUM_HELD_OUT}, to calibrate scores: give more data or a larger --limit`,
     );
   }
   const start = options.from === undefined ? undefined : await startFrom(options.from, configuration, dataset);

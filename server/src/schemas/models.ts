@@ -36,7 +36,12 @@ export const ModelDetails = Type.Object(
     likelihood: Type.Object({ kind: Type.String() }),
     prior: PriorSchema,
     condition: Type.Optional(ConditionSchema),
-    scorer: Type.Object({ components: Type.Array(Type.String()) }),
+    scorer: Type.Object({
+      components: Type.Array(Type.String()),
+      scored: Type.Optional(
+        Type.Array(Type.String(), { description: 'Those that the score is made of; all where left out' }),
+      ),
+    }),
     calibration: CalibrationSchema,
     drift: Type.Optional(
       Type.Object(

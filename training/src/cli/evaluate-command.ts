@@ -1,7 +1,7 @@
 import { type Manifest, recordMetrics } from '@elbo/models';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { DataError } from '../data/data-error.js';
-import { type Dataset, splitValidation } from '../data/dataset.js';
+import { type Dataset, splitHeldOut } from '../data/dataset.js';
 import { createEngine } from '../engines/create-engine.js';
 import { DEFAULT_SAMPLES, evaluate, LEARNING_METRICS, METRICS } from '../evaluation/evaluate.js';
 import { latentRecord } from '../evaluation/latent-record.js';
@@ -106,8 +106,8 @@ async function run(directory: string, flags: EvaluateFlags): Promise<void> {
   if (flags.split === 'validation') checkTrainedOn(dataset, manifest);
   // A few examples under --limit can be measured, but not split.
   const isSplit = flags.split === 'validation' || LEARNING_METRICS.some((metric) => flags.metrics.includes(metric));
-  const { validation_fraction: fraction, seed } = configuration;
-  const parts = isSplit ? splitValidation(dataset.train, fraction, seed) : undefined;
+  const { seed } = configuration;
+  const parts = isSplit ? splitHeldOut(dataset.train, configuration) : undefined;
   const examples = flags.split === 'validation' && parts ? parts.validation : dataset.test;
   const display = progressDisplay(manifest.name);
   const engine = await createEngine(flags);

@@ -98,7 +98,7 @@ async function run(flags: TrainFlags): Promise<void> {
   const dataset = await loadDataset(configuration.dataset, {
     dataDir: flags.dataDir,
     cacheDir: flags.cacheDir,
-    image: flags.imageSize,
+    image: flags.imageSize ?? (isClassifier(configuration) ? undefined : configuration.image_size),
     limit: flags.limit,
     seed: configuration.seed,
     onProgress: (done, total, text) => loading.update(done, total, text),

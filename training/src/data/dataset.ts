@@ -203,6 +203,21 @@ export function splitValidation(
   };
 }
 
+/** Of small data, the held-out examples that a calibration wants, as long as half of all are left for training. */
+const WANTED_HELD_OUT = 40;
+
+/**
+ * The split of a model that is to be calibrated: `splitValidation` by the fraction, or by more where that is fewer than 40 of
+ * the examples.
+ * @throws {DataError} where either part would be empty
+ */
+export function splitHeldOut(
+  examples: Examples,
+  { validation_fraction: fraction, seed }: { readonly validation_fraction: number; readonly seed: number },
+): { train: Examples; validation: Examples } {
+  return splitValidation(examples, Math.max(fraction, Math.min(0.5, WANTED_HELD_OUT / examples.count)), seed);
+}
+
 /** Examples as a pass over them meets them: consecutive, few enough to hold. */
 export interface Chunk {
   /** Number of the first one. */

@@ -1,7 +1,5 @@
 import { type Calibration, conformalThreshold } from '@elbo/models';
-import { Matrix } from 'ml-matrix';
 import { errorFunction, quantileSorted } from 'simple-statistics';
-import { whiteningOf } from '../evaluation/aggregate-posterior.js';
 
 /** How component values become one score; constants of the scorer graph. Rows are components. */
 export interface ScoreCombination {
@@ -13,8 +11,6 @@ export interface ScoreCombination {
     readonly slope: readonly (readonly number[])[];
     readonly offset: readonly number[];
   };
-  /** [C, C]: normal scores times it have unit covariance. */
-  readonly decorrelation: readonly (readonly number[])[];
 }
 
 /** Rates that thresholds are stated for, where the held-out sample is large enough. */
@@ -24,9 +20,6 @@ const DEFAULT_FALSE_POSITIVE_RATE = 0.01;
 /** Larger than any component, and still a float32. */
 const UNBOUNDED = 1e30;
 
-/** Added to the variances, so that a component that repeats another, or never changes, leaves the matrix invertible. */
-const RIDGE = 1e-3;
-
 /**
  * Between the two outer segments. Their number together is a multiple of 4: ONNX Runtime's sum over a row of another
  * length rounds differently at different places of a batch, and a score must not depend on its batch mates.
@@ -34,17 +27,14 @@ const RIDGE = 1e-3;
 const INNER_SEGMENTS = 42;
 
 /** Held-out examples that calibration takes at the least: half fit the combination, half state p-values. */
-export const MINIMUM_HELD_OUT = 40;
+export const MINIMUM_HELD_OUT = 20;
 
 /**
- * Fits the map of each component to a standard normal and their decorrelation, as the LPath detector does.
+ * Fits the map of each component to a standard normal.
  * @param components one array of n values for each component, on held-out normal data
  */
 export function fitCombination(components: readonly Float32Array[]): ScoreCombination {
   const maps = components.map((values) => quantileMap(Float64Array.from(values).sort()));
-  const normal = components.map((values, i) => Array.from(values, (value) => applyMap(maps[i], value)));
-  const count = components[0].length;
-  const covariance = new Matrix(normal.map((a, i) => normal.map((b, j) => dot(a, b) / count + (i === j ? RIDGE : 0))));
   return {
     knots: {
       start: maps.map((map) => map.start),
@@ -53,7 +43,6 @@ export function fitCombination(components: readonly Float32Array[]): ScoreCombin
       slope: maps.map((map) => map.slope),
       offset: maps.map((map) => map.offset),
     },
-    decorrelation: whiteningOf(covariance).to2DArray(),
   };
 }
 
@@ -108,14 +97,6 @@ function quantileMap(sorted: Float64Array): QuantileMap {
   return { start: quantiles.slice(0, -1), width, slope, offset: -reach + skipped / 2 };
 }
 
-function applyMap({ start, width, slope, offset }: QuantileMap, value: number): number {
-  return start.reduce((z, from, i) => {
-    const low = i === 0 ? -UNBOUNDED : 0;
-    const high = i === start.length - 1 ? UNBOUNDED : width[i];
-    return z + slope[i] * Math.min(Math.max(value - from, low), high);
-  }, offset);
-}
-
 /** z with Φ(−z) = tail, by bisection. */
 function largestZ(tail: number): number {
   let [low, high] = [1.1, 8];
@@ -125,8 +106,4 @@ function largestZ(tail: number): number {
     else high = middle;
   }
   return low;
-}
-
-function dot(a: readonly number[], b: readonly number[]): number {
-  return a.reduce((sum, value, i) => sum + value * b[i], 0);
 }

@@ -19,7 +19,14 @@ import {
 import { type Examples, slice } from '../data/dataset.js';
 import type { Engine, Program } from '../engines/engine.js';
 import { AggregatePosteriorEstimator } from '../evaluation/aggregate-posterior.js';
-import { firstInputs, type InputFeeds, inputBatches, oneHotRows, runOverExamples } from '../evaluation/batches.js';
+import {
+  firstInputs,
+  type InputFeeds,
+  inputBatches,
+  joined,
+  oneHotRows,
+  runOverExamples,
+} from '../evaluation/batches.js';
 import { latentRecord } from '../evaluation/latent-record.js';
 import { describeLatent } from '../evaluation/latent-structure.js';
 import { valuesOf, type WeightValues } from '../nn/parameters.js';
@@ -31,11 +38,23 @@ import type { Configuration } from '../vae/configuration.js';
 import { MIXTURE } from '../vae/mixture-prior.js';
 import type { Model } from '../vae/model.js';
 import { describeCalibration, fitCombination } from './calibration.js';
-import { decoderGraph, encoderGraph, scoreComponents, scorerGraph } from './graphs.js';
+import { isImage, type NormalData, scoredComponents } from './components.js';
+import { fitGaussianMixture } from './gaussian-mixture.js';
+import { decoderGraph, encoderGraph, scorerGraph } from './graphs.js';
+import { hasInputDistance, inputDistributionOf } from './input-distance.js';
 import { checkParity } from './parity.js';
 
 const PREVIEW_IMAGES = 32;
 const PREVIEW_SAMPLES = 64;
+
+/** Normals of the mixture that the latents of images are held against, and the examples that it is fitted to, at most. */
+const MIXTURE_COMPONENTS = 64;
+const MIXTURE_EXAMPLES = 10_000;
+/** Fewer say nothing of a component's variances. */
+const EXAMPLES_PER_COMPONENT = 50;
+
+/** Outputs of the scorer that are not one number an example. */
+const NOT_COMPONENTS: readonly string[] = ['error_map', 'x_mean'];
 
 export interface ExportRequest {
   readonly engine: Engine;
@@ -80,23 +99,20 @@ export async function exportModel(
     const encoder = await load(encoderBytes);
     const decoder = await load(decoderBytes);
 
-    const estimator = new AggregatePosteriorEstimator(model.latentSize);
-    for await (const { feeds } of inputBatches(request.train, model)) {
-      const { mean, log_variance } = await encoder.run(feeds);
-      estimator.add(mean.data as Float32Array, log_variance.data as Float32Array);
-    }
-    const aggregate = estimator.estimate();
+    const normal = await normalDataOf(engine, encoder, request);
 
     // One half of the held-out examples fits the score, the other states the p-values: a score that had seen the
     // second half would make its p-values too good.
     const middle = Math.floor(validation.count / 2);
     const fitting = slice(validation, 0, middle);
     const reference = slice(validation, middle, validation.count);
-    const uncombined = await engine.load(encodeModel(scorerGraph(model, weights, aggregate)));
-    const names = scoreComponents(model);
-    const components = await runOverExamples(uncombined, fitting, names, model).finally(() => uncombined.release());
-    const combination = fitCombination(names.map((name) => components[name]));
-    const scorerBytes = written(scorerGraph(model, weights, aggregate, combination));
+    const plain = scorerGraph(model, weights, normal);
+    const componentNames = plain.outputs.map(({ name }) => name).filter((name) => !NOT_COMPONENTS.includes(name));
+    const uncombined = await engine.load(encodeModel(plain));
+    const scored = scoredComponents(model);
+    const components = await runOverExamples(uncombined, fitting, scored, model).finally(() => uncombined.release());
+    const combination = fitCombination(scored.map((name) => components[name]));
+    const scorerBytes = written(scorerGraph(model, weights, normal, combination));
     const scorer = await load(scorerBytes);
     const scores = (await runOverExamples(scorer, reference, ['score'], model)).score.sort();
 
@@ -144,7 +160,7 @@ export async function exportModel(
         kind: configuration.prior,
         ...(mixture && { components: mixture.components, dimensions: mixture.dimensions }),
       },
-      scorer: { components: [...names] },
+      scorer: { components: componentNames, scored: [...scored] },
       calibration: describeCalibration(scores, `${configuration.dataset}, second half of the validation split`),
       training: request.training,
       ...(request.prunedFrom && { pruned_from: request.prunedFrom }),
@@ -154,6 +170,38 @@ export async function exportModel(
   } finally {
     await Promise.all(programs.map((program) => program.release()));
   }
+}
+
+/** What the scorer measures distances to. */
+async function normalDataOf(
+  engine: Engine,
+  encoder: Program,
+  { model, weights, train, configuration }: ExportRequest,
+): Promise<NormalData> {
+  const { latentSize } = model;
+  const estimator = new AggregatePosteriorEstimator(latentSize);
+  const means: Float32Array[] = [];
+  const step = Math.max(1, Math.ceil(train.count / MIXTURE_EXAMPLES));
+  for await (const { start, feeds } of inputBatches(train, model)) {
+    const { mean, log_variance } = await encoder.run(feeds);
+    const rows = mean.data as Float32Array;
+    estimator.add(rows, log_variance.data as Float32Array);
+    if (!isImage(model)) continue;
+    for (let i = 0; i < rows.length / latentSize; i++) {
+      if ((start + i) % step === 0) means.push(rows.slice(i * latentSize, (i + 1) * latentSize));
+    }
+  }
+  return {
+    latents: estimator.estimate(),
+    ...(isImage(model) && {
+      means: fitGaussianMixture(joined(means), {
+        components: Math.max(1, Math.min(MIXTURE_COMPONENTS, Math.floor(means.length / EXAMPLES_PER_COMPONENT))),
+        size: latentSize,
+        seed: configuration.seed,
+      }),
+    }),
+    ...(hasInputDistance(model) && { inputs: await inputDistributionOf(engine, model, weights, train) }),
+  };
 }
 
 interface PreviewRequest {

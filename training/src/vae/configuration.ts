@@ -313,6 +313,15 @@ export const ConfigurationSchema = Type.Object(
       default: 500,
       description: 'Of vamp: pseudo-inputs; of gaussian-mixture: normals that are fitted to the aggregate posterior',
     }),
+    image_size: Type.Optional(
+      Type.Object(
+        { height: Type.Integer({ minimum: 1, maximum: 9999 }), width: Type.Integer({ minimum: 1, maximum: 9999 }) },
+        {
+          additionalProperties: false,
+          description: 'What the images of a folder are brought to where --image-size is not given',
+        },
+      ),
+    ),
     latent_size: Type.Integer({
       minimum: 1,
       maximum: 65_536,

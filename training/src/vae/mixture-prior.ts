@@ -48,7 +48,7 @@ export function mixturePrior(
 }
 
 /** log N(z; mean_k, diag variance_k) of every component: [N, Z] → [N, K]. */
-function logDensities(z: Tensor, { mean, logVariance }: Components): Tensor {
+export function logDensities(z: Tensor, { mean, logVariance }: Components): Tensor {
   const precision = exp(neg(logVariance));
   // (z − m)² / v = z² / v − 2 z m / v + m² / v: two products instead of N · K · Z differences.
   const constant = reduceSum(add(add(mul(square(mean), precision), logVariance), LOG_TWO_PI), [1]);
