@@ -58,6 +58,7 @@ function tableOf(rows: readonly Measurement[]): string[] {
   /** Of a peer that left tasks out: its mean over the others, and Elbo's over the same. */
   const averageOf = (peer: string) => {
     const taken = rows.filter((row) => typeof row.peers?.[peer] === 'number');
+    if (taken.length === 0) return shown(null);
     const area = mean(taken.map((row) => row.peers?.[peer] ?? 0));
     if (taken.length === rows.length) return shown(area);
     return `${shown(area)} of ${taken.length}, where Elbo has ${shown(mean(taken.map(({ auroc }) => auroc)))}`;
