@@ -14,6 +14,8 @@ function components(count: number, seed: number): Float32Array[] {
   return [a.map((v) => Math.exp(v)), a.map((v, i) => (0.8 * v + 0.6 * b[i]) ** 3), c.map((v) => 5 + v * v)];
 }
 
+const softplus = (x: number) => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x)));
+
 /** z of one component by the ramps, and the score by its definition in export/score.ts. */
 function score({ knots }: ScoreCombination, values: readonly number[]): number {
   const normal = values.map((value, i) =>
@@ -22,7 +24,7 @@ function score({ knots }: ScoreCombination, values: readonly number[]): number {
       knots.offset[i],
     ),
   );
-  return Math.hypot(...normal.map((z) => Math.hypot(Math.log1p(Math.exp(3 * z)) / 3, Math.max(-z - 2.5, 0))));
+  return Math.hypot(...normal.map((z) => Math.hypot(softplus(3 * z) / 3, Math.max(-z - 2.5, 0))));
 }
 
 const row = (all: readonly Float32Array[], i: number) => all.map((component) => component[i]);
@@ -73,6 +75,15 @@ describe('the combination of components into a score', () => {
     const combination = fitCombination([a, a, new Float32Array(500).fill(3)]);
     for (const value of [0.1, 1, 50]) expect(score(combination, [value, value, 3])).toBeLessThan(100);
     expect(Number.isFinite(score(combination, [1, 1, 1e6]))).toBe(true);
+  });
+
+  test('a value beyond all that were held out counts, even where they are equal', () => {
+    const equal = fitCombination([new Float32Array(200).fill(2)]);
+    const mostly = fitCombination([Float32Array.from({ length: 200 }, (_, i) => (i < 20 ? i / 20 : 2))]);
+    for (const combination of [equal, mostly]) {
+      expect(score(combination, [2.5])).toBeGreaterThan(score(combination, [2]) + 10);
+      expect(score(combination, [2])).toBeLessThan(2);
+    }
   });
 });
 

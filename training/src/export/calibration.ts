@@ -26,6 +26,9 @@ const UNBOUNDED = 1e30;
  */
 const INNER_SEGMENTS = 42;
 
+/** Of an outer segment, as a share of a component's range or size, or of one nat or deviation. */
+const LEAST_WIDTH = 1e-3;
+
 /** Held-out examples that calibration takes at the least: half fit the combination, half state p-values. */
 export const MINIMUM_HELD_OUT = 20;
 
@@ -89,6 +92,12 @@ function quantileMap(sorted: Float64Array): QuantileMap {
   ];
   const sample = Array.from(sorted);
   const quantiles = z.map((value) => quantileSorted(sample, (1 + errorFunction(value / Math.SQRT2)) / 2));
+  // Where the outer quantiles are equal, as of rows that repeat, a value beyond them must not count as one of them.
+  const last = quantiles.length - 1;
+  const least =
+    LEAST_WIDTH * Math.max(1, quantiles[last] - quantiles[0], Math.abs(quantiles[0]), Math.abs(quantiles[last]));
+  quantiles[0] = Math.min(quantiles[0], quantiles[1] - least);
+  quantiles[last] = Math.max(quantiles[last], quantiles[last - 1] + least);
   const width = quantiles.slice(1).map((quantile, i) => quantile - quantiles[i]);
   const rise = z.slice(1).map((value, i) => value - z[i]);
   // Between equal quantiles nothing is known of the slope; the value stays between theirs.
