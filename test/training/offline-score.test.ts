@@ -167,7 +167,11 @@ test('a table of results goes to a file by its name', async () => {
   expect(stderr).toMatch(/^3 scored, 3 called anomalous .*: scores\.csv\n$/);
   const [header, first] = readFileSync(join(cwd, 'scores.csv'), 'utf8').split('\n');
   expect(header).toBe(
-    'source,row,score,p_value,is_anomaly,components.reconstruction,components.kl,components.mahalanobis,components.posterior_scale',
+    [
+      ...['source', 'row', 'score', 'p_value', 'is_anomaly', 'components.reconstruction'],
+      ...['components.reconstruction_peak', 'components.kl', 'components.mahalanobis', 'components.posterior_scale'],
+      'components.latent_density',
+    ].join(),
   );
   expect(first).toMatch(/^a\.npy,0,[\d.]+,[\d.]+,true,/);
 });

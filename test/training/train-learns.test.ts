@@ -73,7 +73,7 @@ describe('training', () => {
   test('refuses a validation part that is too small to calibrate scores', async () => {
     const store = temporaryDirectory();
     await expect(
-      train({ engine, configuration: tinyConfiguration(), dataset: barsDataset(100), store }),
-    ).rejects.toThrow(/10 validation examples \(0.1 of 100\); expected at least 40/);
+      train({ engine, configuration: tinyConfiguration(), dataset: barsDataset(30), store }),
+    ).rejects.toThrow(/15 validation examples of 30; expected at least 20/);
   });
 });
