@@ -10,6 +10,7 @@ import { datasetOf } from '@elbo/training/data/datasets';
 import { openExamples } from '@elbo/training/data/example-reader';
 import type { Engine } from '@elbo/training/engines/engine';
 import { inputBatches, unitInterval } from '@elbo/training/evaluation/batches';
+import { npyHeader } from '@elbo/training/offline/row-writers';
 import { ServedModel } from '@elbo/training/offline/served-model';
 import { train } from '@elbo/training/train';
 import { areaUnderRoc, falseAlarmInterval } from './detection.js';
@@ -100,10 +101,6 @@ async function peersOf(python: string, task: Task, rows: Examples): Promise<Reco
 async function writeNpy(path: string, examples: Examples): Promise<void> {
   const reader = await openExamples(examples);
   const values = unitInterval(await reader.range(0, examples.count).finally(() => reader.close()));
-  const shape = [examples.count, values.length / examples.count].join(', ');
-  const header = `{'descr': '<f4', 'fortran_order': False, 'shape': (${shape}), }`;
-  // Magic, version and length take 10 bytes; the data start at a multiple of 64.
-  const padded = `${header.padEnd(Math.ceil((header.length + 11) / 64) * 64 - 11)}\n`;
-  const start = Buffer.from([0x93, ...Buffer.from('NUMPY'), 1, 0, padded.length & 255, padded.length >> 8]);
-  await writeFile(path, Buffer.concat([start, Buffer.from(padded), Buffer.from(Float32Array.from(values).buffer)]));
+  const header = npyHeader('<f4', [examples.count, values.length / examples.count]);
+  await writeFile(path, Buffer.concat([header, Buffer.from(Float32Array.from(values).buffer)]));
 }

@@ -215,6 +215,16 @@ export const PruningRecordSchema = Type.Object({
 });
 
 /** `manifest.json`: everything that a program must know about a model version besides its graphs. */
+export const ScorerSchema = Type.Object({
+  components: Type.Array(Type.String(), {
+    minItems: 1,
+    description: "The scorer's outputs of one number an example, besides `score`",
+  }),
+  scored: Type.Optional(
+    Type.Array(Type.String(), { minItems: 1, description: 'Those that the score is made of; all where left out' }),
+  ),
+});
+
 export const ManifestSchema = Type.Object({
   schema_version: Type.Literal(SCHEMA_VERSION),
   name: Type.String({ pattern: MODEL_NAME_PATTERN }),
@@ -226,15 +236,7 @@ export const ManifestSchema = Type.Object({
   likelihood: Type.Object({ kind: Type.String() }),
   prior: PriorSchema,
   condition: Type.Optional(ConditionSchema),
-  scorer: Type.Object({
-    components: Type.Array(Type.String(), {
-      minItems: 1,
-      description: "The scorer's outputs of one number an example, besides `score`",
-    }),
-    scored: Type.Optional(
-      Type.Array(Type.String(), { minItems: 1, description: 'Those that the score is made of; all where left out' }),
-    ),
-  }),
+  scorer: ScorerSchema,
   calibration: CalibrationSchema,
   files: Type.Record(Type.String({ pattern: '^[a-z0-9][a-z0-9._-]*$' }), FileRecordSchema, {
     additionalProperties: false,

@@ -6,6 +6,7 @@ import {
   LatentSummarySchema,
   MetricSchema,
   PriorSchema,
+  ScorerSchema,
   VectorInputSchema,
 } from '@elbo/models';
 import { Type } from 'typebox';
@@ -36,12 +37,7 @@ export const ModelDetails = Type.Object(
     likelihood: Type.Object({ kind: Type.String() }),
     prior: PriorSchema,
     condition: Type.Optional(ConditionSchema),
-    scorer: Type.Object({
-      components: Type.Array(Type.String()),
-      scored: Type.Optional(
-        Type.Array(Type.String(), { description: 'Those that the score is made of; all where left out' }),
-      ),
-    }),
+    scorer: ScorerSchema,
     calibration: CalibrationSchema,
     drift: Type.Optional(
       Type.Object(

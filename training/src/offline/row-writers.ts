@@ -254,7 +254,7 @@ class GrowingArray {
 }
 
 /** Format version 1.0 of NumPy Enhancement Proposal 1. */
-function npyHeader(type: string, shape: readonly number[]): Buffer {
+export function npyHeader(type: string, shape: readonly number[]): Buffer {
   const tuple = shape.length === 1 ? `(${shape[0]},)` : `(${shape.join(', ')})`;
   const dictionary = `{'descr': '${type}', 'fortran_order': False, 'shape': ${tuple}, }`;
   const header = Buffer.alloc(NPY_HEADER_BYTES, ' ', 'latin1');
