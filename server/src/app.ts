@@ -27,7 +27,7 @@ import {
   SampleBody,
   ScoreAnswer,
 } from './schemas/inference.js';
-import { ModelDetails, ModelList, ModelSummary } from './schemas/models.js';
+import { ModelChanges, ModelDetails, ModelList, ModelSummary } from './schemas/models.js';
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -78,6 +78,7 @@ export async function buildApp({ service, bodyLimit, logger }: AppOptions): Prom
     ModelSummary,
     ModelList,
     ModelDetails,
+    ModelChanges,
   ]) {
     app.addSchema(schema);
   }

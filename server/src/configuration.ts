@@ -24,6 +24,16 @@ export interface Configuration {
   readonly maxBatch: number;
   /** Items accepted and not yet answered at most; beyond it requests are refused with 503. */
   readonly maxQueue: number;
+  /** Milliseconds that a batch which is not full waits for more. */
+  readonly batchDelay: number;
+  /** Milliseconds after which a request is given up; undefined: never. */
+  readonly requestTimeout: number | undefined;
+  /** Milliseconds that one batch may run before its worker counts as hung and is replaced; undefined: no limit. */
+  readonly runTimeout: number | undefined;
+  /** Milliseconds between two looks at the store; undefined: it is read at the start alone. */
+  readonly storePollInterval: number | undefined;
+  /** Numbers of the GPUs that are used, one worker each in turn; undefined: the first. */
+  readonly devices: readonly number[] | undefined;
   /** Bytes of one request body at most. */
   readonly bodyLimit: number;
   readonly logLevel: LogLevel;
@@ -44,6 +54,11 @@ const VARIABLES = [
   'ELBO_THREADS',
   'ELBO_MAX_BATCH',
   'ELBO_MAX_QUEUE',
+  'ELBO_BATCH_DELAY_MS',
+  'ELBO_REQUEST_TIMEOUT_MS',
+  'ELBO_RUN_TIMEOUT_MS',
+  'ELBO_STORE_POLL_MS',
+  'ELBO_DEVICES',
   'ELBO_BODY_LIMIT',
   'ELBO_LOG_LEVEL',
 ] as const;
@@ -80,9 +95,14 @@ export function readConfiguration(
     return choice;
   };
 
+  const orNever = (name: Variable, fallback: number, high: number): number | undefined =>
+    integer(name, fallback, 0, high) || undefined;
+
   const provider = oneOf('ELBO_PROVIDER', PROVIDERS, 'auto');
+  const devices = deviceNumbers(text('ELBO_DEVICES'));
   // A GPU takes one run at a time, so more workers would only copy the weights there again.
-  const workers = integer('ELBO_WORKERS', provider === 'cuda' || provider === 'webgpu' ? 1 : cpus, 1, 256);
+  const fallbackWorkers = provider === 'cuda' || provider === 'webgpu' ? (devices?.length ?? 1) : cpus;
+  const workers = integer('ELBO_WORKERS', fallbackWorkers, 1, 256);
   const modelsDirectory = text('ELBO_MODELS_DIR');
   const configuration: Configuration = {
     host: text('ELBO_HOST') ?? '0.0.0.0',
@@ -99,10 +119,24 @@ export function readConfiguration(
     threads: integer('ELBO_THREADS', Math.max(1, Math.floor(cpus / workers)), 1, 256),
     maxBatch: integer('ELBO_MAX_BATCH', 64, 1, 4096),
     maxQueue: integer('ELBO_MAX_QUEUE', 4096, 1, 1_000_000),
+    batchDelay: integer('ELBO_BATCH_DELAY_MS', 0, 0, 10_000),
+    requestTimeout: orNever('ELBO_REQUEST_TIMEOUT_MS', 30_000, 3_600_000),
+    runTimeout: orNever('ELBO_RUN_TIMEOUT_MS', 60_000, 3_600_000),
+    storePollInterval: orNever('ELBO_STORE_POLL_MS', 5_000, 3_600_000),
+    devices,
     bodyLimit: integer('ELBO_BODY_LIMIT', 16 * MIB, 1024, 1024 * MIB),
     logLevel: oneOf('ELBO_LOG_LEVEL', LOG_LEVELS, 'info'),
   };
   return { configuration, warnings: unknownVariables(environment) };
+}
+
+function deviceNumbers(list: string | undefined): number[] | undefined {
+  if (list === undefined) return undefined;
+  const numbers = list.split(',').map((number) => (/^\s*[0-9]{1,3}\s*$/.test(number) ? Number(number) : Number.NaN));
+  if (numbers.some(Number.isNaN) || new Set(numbers).size < numbers.length) {
+    throw new ConfigurationError(`ELBO_DEVICES=${list}: expected numbers of GPUs, each once, such as 0,1`);
+  }
+  return numbers;
 }
 
 function unknownVariables(environment: Readonly<Record<string, string | undefined>>): string[] {

@@ -3,6 +3,7 @@ import { buildApp } from './app.js';
 import { ConfigurationError, readConfiguration } from './configuration.js';
 import { InferenceError } from './inference/errors.js';
 import { InferenceService } from './inference/service.js';
+import { anyThreadHangs } from './inference/worker-thread.js';
 
 /** Time that accepted requests have to finish after a signal. */
 const GRACE_MS = 25_000;
@@ -17,17 +18,17 @@ async function main(): Promise<void> {
 
   let stopping = false;
   const stop = async (signal: NodeJS.Signals): Promise<void> => {
-    if (stopping) process.exit(1);
+    if (stopping) end(1);
     stopping = true;
     log.info(`${signal}: finishing what was accepted`);
     setTimeout(() => {
       log.error(`requests were still running after ${GRACE_MS / 1000} seconds`);
-      process.exit(1);
+      end(1);
     }, GRACE_MS).unref();
     await app.close();
     await service.close();
     log.info('stopped');
-    process.exit(0);
+    end(0);
   };
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);
@@ -49,6 +50,12 @@ async function main(): Promise<void> {
     `serving at ${address}`,
   );
   if (notReady !== undefined) log.error(`not ready: ${notReady}`);
+}
+
+function end(code: number): never {
+  // `process.exit` waits for threads, and one that hangs in native code never ends.
+  if (anyThreadHangs()) process.kill(process.pid, 'SIGKILL');
+  process.exit(code);
 }
 
 try {

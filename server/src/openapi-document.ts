@@ -3,7 +3,7 @@ import type { InferenceService } from './inference/service.js';
 
 /** The description of the routes as it stands in openapi/openapi.json. No model is needed: routes don't depend on any. */
 export async function openApiDocument(): Promise<string> {
-  const service: Pick<InferenceService, 'onScored'> = { onScored: () => {} };
+  const service: Pick<InferenceService, 'observe'> = { observe: () => {} };
   const app = await buildApp({ service: service as InferenceService, bodyLimit: 1 << 24 });
   await app.ready();
   const document = app.swagger();

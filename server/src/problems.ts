@@ -11,6 +11,7 @@ export const PROBLEMS = {
   INVALID_REQUEST: { status: 400, title: 'A parameter or field is missing, unknown or not what it should be' },
   ROUTE_NOT_FOUND: { status: 404, title: 'There is no such route' },
   MODEL_NOT_FOUND: { status: 404, title: 'There is no such model or version' },
+  MODEL_REFUSED: { status: 409, title: 'A version in the store was refused' },
   METHOD_NOT_ALLOWED: { status: 405, title: 'The route has no such method' },
   NOT_ACCEPTABLE: { status: 406, title: 'None of the accepted types can be made' },
   REQUEST_TIMEOUT: { status: 408, title: 'The request took too long to arrive' },
@@ -25,6 +26,8 @@ export const PROBLEMS = {
   HEADERS_TOO_LARGE: { status: 431, title: 'The request line and headers are larger than the limit' },
   INTERNAL: { status: 500, title: 'The server failed' },
   OVERLOADED: { status: 503, title: 'Too many items are waiting' },
+  TIMED_OUT: { status: 503, title: 'The request was not answered in time' },
+  OUT_OF_MEMORY: { status: 503, title: 'The device has no memory for the batch' },
   WORKER_LOST: { status: 503, title: 'The worker that had the request was lost' },
   UNAVAILABLE: { status: 503, title: 'The service cannot run models now' },
   NOT_READY: { status: 503, title: 'The service is not ready' },
@@ -80,6 +83,8 @@ const RETRY_SOON = { 'retry-after': '1' };
 const BY_INFERENCE_CODE: Readonly<Record<InferenceErrorCode, ProblemCode>> = {
   OVERLOADED: 'OVERLOADED',
   TOO_MANY_ITEMS: 'TOO_MANY_ITEMS',
+  TIMED_OUT: 'TIMED_OUT',
+  OUT_OF_MEMORY: 'OUT_OF_MEMORY',
   WORKER_LOST: 'WORKER_LOST',
   UNAVAILABLE: 'UNAVAILABLE',
   OUTPUT_NOT_FINITE: 'OUTPUT_NOT_FINITE',
@@ -88,7 +93,7 @@ const BY_INFERENCE_CODE: Readonly<Record<InferenceErrorCode, ProblemCode>> = {
   // Its client is gone, so nobody reads the answer.
   CANCELLED: 'UNAVAILABLE',
   PROVIDER_UNAVAILABLE: 'INTERNAL',
-  MODEL_REFUSED: 'INTERNAL',
+  MODEL_REFUSED: 'MODEL_REFUSED',
   RUN_FAILED: 'INTERNAL',
 };
 

@@ -1,14 +1,32 @@
+import type { Clock } from '@elbo/server/inference/clock';
 import { InferenceError } from '@elbo/server/inference/errors';
-import { type BatchRunner, type GraphCall, type Outputs, Scheduler } from '@elbo/server/inference/scheduler';
+import { RunTimes } from '@elbo/server/inference/run-times';
+import {
+  type BatchRunner,
+  type GraphCall,
+  type Outputs,
+  Scheduler,
+  type SchedulerOptions,
+} from '@elbo/server/inference/scheduler';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
-const CALL: GraphCall = { key: 'double', rowSize: 2 };
-const OTHER: GraphCall = { key: 'other', rowSize: 2 };
+const CALL: GraphCall = { key: 'double', model: 'a', rowSize: 2 };
+const OTHER: GraphCall = { key: 'other', model: 'a', rowSize: 2 };
+const STRANGER: GraphCall = { key: 'stranger', model: 'b', rowSize: 2 };
 
 /** Doubles what it is given, when it is told to. */
 class Runner implements BatchRunner<GraphCall> {
+  readonly #models: readonly string[];
   readonly batches: { key: string; rows: number; data: number[]; finish: (error?: Error) => void }[] = [];
+
+  constructor(...models: string[]) {
+    this.#models = models;
+  }
+
+  holds(model: string): boolean {
+    return this.#models.length === 0 || this.#models.includes(model);
+  }
 
   run(call: GraphCall, data: Float32Array, rows: number): Promise<Outputs> {
     return new Promise((resolve, reject) => {
@@ -36,8 +54,38 @@ class Runner implements BatchRunner<GraphCall> {
 }
 
 const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
-const scheduler = (options: Partial<ConstructorParameters<typeof Scheduler>[0]> = {}) =>
-  new Scheduler<GraphCall>({ maxBatch: 4, maxItems: 100, padRows: (rows) => rows, ...options });
+const scheduler = (options: Partial<SchedulerOptions<GraphCall>> = {}) =>
+  new Scheduler<GraphCall>({ maxBatch: 4, padRows: (rows) => rows, ...options });
+
+/** Time that stands still until it is told to pass. */
+class FakeClock implements Clock {
+  #now = 0;
+  #timers: { at: number; callback: () => void }[] = [];
+
+  now(): number {
+    return this.#now;
+  }
+
+  after(milliseconds: number, callback: () => void): () => void {
+    const timer = { at: this.#now + milliseconds, callback };
+    this.#timers.push(timer);
+    return () => {
+      this.#timers = this.#timers.filter((other) => other !== timer);
+    };
+  }
+
+  get timers(): number {
+    return this.#timers.length;
+  }
+
+  async pass(milliseconds: number): Promise<void> {
+    this.#now += milliseconds;
+    const due = this.#timers.filter(({ at }) => at <= this.#now);
+    this.#timers = this.#timers.filter(({ at }) => at > this.#now);
+    for (const { callback } of due) callback();
+    await turn();
+  }
+}
 const rows = (...values: number[]) => Float32Array.from(values.flatMap((value) => [value, value]));
 const codeOf = (promise: Promise<unknown>) =>
   promise.then(
@@ -109,28 +157,139 @@ describe('scheduler', () => {
     subject.add(runner);
     const client = new AbortController();
     void subject.submit(CALL, rows(1));
-    const gone = codeOf(subject.submit(CALL, rows(2), client.signal));
+    const gone = codeOf(subject.submit(CALL, rows(2), { signal: client.signal }));
     client.abort();
     expect(await gone).toBe('CANCELLED');
     await runner.drain();
     expect(runner.batches).toHaveLength(1);
-    expect(await codeOf(subject.submit(CALL, rows(3), client.signal))).toBe('CANCELLED');
+    expect(await codeOf(subject.submit(CALL, rows(3), { signal: client.signal }))).toBe('CANCELLED');
   });
 
-  it('refuses items beyond the limit at once, and takes them again when there is room', async () => {
-    const subject = scheduler({ maxItems: 3 });
-    let finish: () => void = () => {};
-    const first = subject.admit(2, () => new Promise<void>((resolve) => (finish = resolve)));
-    expect(await codeOf(subject.admit(2, async () => {}))).toBe('OVERLOADED');
-    expect(await codeOf(subject.admit(4, async () => {}))).toBe('TOO_MANY_ITEMS');
-    finish();
-    await first;
-    expect(subject.admitted).toBe(0);
-    expect(await codeOf(subject.admit(3, async () => {}))).toBe('fulfilled');
-    expect(await codeOf(subject.admit(3, () => Promise.reject(new InferenceError('RUN_FAILED', 'x'))))).toBe(
-      'RUN_FAILED',
-    );
-    expect(subject.admitted).toBe(0);
+  it('lets models take turns, however many calls of one wait', async () => {
+    const subject = scheduler({ maxBatch: 1 });
+    const runner = new Runner();
+    subject.add(runner);
+    for (let i = 0; i < 3; i++) for (const call of [CALL, OTHER]) void subject.submit(call, rows(1));
+    for (let i = 0; i < 3; i++) void subject.submit(STRANGER, rows(1));
+    await runner.drain();
+    expect(runner.batches.map(({ key }) => key)).toEqual([
+      'double',
+      'other',
+      'stranger',
+      'double',
+      'stranger',
+      'other',
+      'stranger',
+      'double',
+      'other',
+    ]);
+  });
+
+  it('gives a runner only what it holds, and the others do not wait for it', async () => {
+    const subject = scheduler();
+    const [a, b] = [new Runner('a'), new Runner('b')];
+    subject.add(b);
+    const waiting = subject.submit(CALL, rows(1));
+    const other = subject.submit(STRANGER, rows(2));
+    await b.drain();
+    expect((await other).doubled?.[0]).toBe(4);
+    expect(b.batches).toHaveLength(1);
+    subject.add(a);
+    await a.drain();
+    expect((await waiting).doubled?.[0]).toBe(2);
+  });
+
+  it('answers what waits for a discarded model with UNAVAILABLE, and nothing else', async () => {
+    const subject = scheduler();
+    const discarded = codeOf(subject.submit(STRANGER, rows(1)));
+    const kept = subject.submit(CALL, rows(1));
+    subject.discard('b', 'it was unloaded');
+    expect(await discarded).toBe('UNAVAILABLE');
+    const runner = new Runner();
+    subject.add(runner);
+    await runner.drain();
+    expect((await kept).doubled?.[0]).toBe(2);
+  });
+
+  it('gives a removed runner nothing more once its batch has ended', async () => {
+    const subject = scheduler();
+    const runner = new Runner();
+    subject.add(runner);
+    const first = subject.submit(CALL, rows(1));
+    const second = codeOf(subject.submit(CALL, rows(2)));
+    subject.remove(runner);
+    await runner.drain();
+    expect((await first).doubled?.[0]).toBe(2);
+    expect(runner.batches).toHaveLength(1);
+    subject.suspend('over');
+    expect(await second).toBe('UNAVAILABLE');
+  });
+
+  it('with a delay, waits for a full batch that long and no longer', async () => {
+    const clock = new FakeClock();
+    const subject = scheduler({ batchDelay: 10, clock });
+    const runner = new Runner();
+    subject.add(runner);
+    void subject.submit(CALL, rows(1));
+    await clock.pass(9);
+    void subject.submit(CALL, rows(2));
+    expect(runner.batches).toHaveLength(0);
+    await clock.pass(1);
+    expect(runner.batches.map((batch) => batch.rows)).toEqual([2]);
+    await runner.finish(0);
+    void subject.submit(CALL, rows(1, 2, 3));
+    expect(runner.batches).toHaveLength(1);
+    void subject.submit(CALL, rows(4));
+    expect(runner.batches.map((batch) => batch.rows)).toEqual([2, 4]);
+  });
+
+  it('gives up a request at its time limit, before it costs anything', async () => {
+    const clock = new FakeClock();
+    const subject = scheduler({ timeout: 100, clock });
+    const runner = new Runner();
+    subject.add(runner);
+    const first = subject.submit(CALL, rows(1));
+    const usual = codeOf(subject.submit(CALL, rows(2)));
+    const patient = subject.submit(CALL, rows(3), { timeout: 500 });
+    await clock.pass(99);
+    await runner.finish(0);
+    expect((await first).doubled?.[0]).toBe(2);
+    expect(runner.batches[1]?.rows).toBe(2);
+    await clock.pass(1);
+    expect(await usual).toBe('TIMED_OUT');
+    const late = codeOf(subject.submit(CALL, rows(4)));
+    await clock.pass(100);
+    expect(await late).toBe('TIMED_OUT');
+    await runner.drain();
+    expect((await patient).doubled?.[0]).toBe(6);
+    expect(runner.batches).toHaveLength(2);
+    expect(clock.timers).toBe(0);
+  });
+
+  it('says what a request waited and ran for, and what its batches were', async () => {
+    const clock = new FakeClock();
+    const seen: unknown[] = [];
+    const subject = scheduler({
+      clock,
+      padRows: () => 4,
+      observer: {
+        waited: (call, milliseconds) => seen.push([call.key, 'waited', milliseconds]),
+        ran: (call, count, requests, milliseconds) => seen.push([call.key, 'ran', count, requests, milliseconds]),
+      },
+    });
+    const times = new RunTimes();
+    const answer = subject.submit(CALL, rows(1, 2, 3), { times });
+    await clock.pass(5);
+    const runner = new Runner();
+    subject.add(runner);
+    await clock.pass(7);
+    await runner.drain();
+    await answer;
+    expect(times).toEqual({ queue: 5, inference: 7 });
+    expect(seen).toEqual([
+      ['double', 'waited', 5],
+      ['double', 'ran', 3, 1, 7],
+    ]);
   });
 
   it('fails the requests of a lost runner only, and gives it nothing more', async () => {

@@ -6,6 +6,8 @@ export type InferenceErrorCode =
   | 'TOO_MANY_ITEMS'
   /** The worker that had the request died. */
   | 'WORKER_LOST'
+  /** The request waited or ran for longer than it may. */
+  | 'TIMED_OUT'
   /** Nobody waits for the result any more. */
   | 'CANCELLED'
   /** The service is stopping, or no worker could be started again. */
@@ -19,6 +21,8 @@ export type InferenceErrorCode =
   | 'PROVIDER_UNAVAILABLE'
   /** A model version whose graphs don't keep to its manifest. */
   | 'MODEL_REFUSED'
+  /** The device has no memory for the batch; a smaller one may fit. */
+  | 'OUT_OF_MEMORY'
   /** ONNX Runtime failed on a run that it should have done. */
   | 'RUN_FAILED';
 

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { type GraphRole, itemSize, type LatentPrior, type LoadedModel, type Manifest } from '@elbo/models';
 import { InferenceError } from './errors.js';
 import type { GraphDescription, OutputTensor, TensorDescription } from './onnxruntime.js';
@@ -6,7 +7,6 @@ import type { GraphCall } from './scheduler.js';
 
 /** A call of one graph of one model version. */
 export interface ModelCall extends GraphCall {
-  readonly model: string;
   readonly role: GraphRole;
   /** Of the graph; a row holds one after another what each takes. */
   readonly inputs: readonly GraphInput[];
@@ -17,6 +17,8 @@ export interface ModelCall extends GraphCall {
 export interface ServedModel {
   /** `name/version` */
   readonly key: string;
+  /** The key with a hash of the manifest, which holds those of the files: another content is another model. */
+  readonly id: string;
   readonly manifest: Manifest;
   readonly itemSize: number;
   readonly latentSize: number;
@@ -37,13 +39,14 @@ export function servedModel({ manifest, graphs, calibrationScores, prior, direct
   if (!directory.replaceAll('\\', '/').endsWith(`/${key}`)) {
     throw refused(`manifest.json says that this is ${key}; the directory must have that name`);
   }
+  const id = `${key}@${createHash('sha256').update(JSON.stringify(manifest)).digest('hex').slice(0, 16)}`;
   const { condition } = manifest;
   const labels: GraphInput[] = condition === undefined ? [] : [{ name: 'label', shape: [condition.classes] }];
   const call = (role: GraphRole, first: GraphInput, outputs: readonly string[]): ModelCall => {
     const inputs = [first, ...labels];
     return {
-      key: [key, role, ...outputs].join(' '),
-      model: key,
+      key: [id, role, ...outputs].join(' '),
+      model: id,
       role,
       inputs,
       rowSize: inputs.reduce((sum, input) => sum + rowSize(input), 0),
@@ -56,6 +59,7 @@ export function servedModel({ manifest, graphs, calibrationScores, prior, direct
   const parts = manifest.input.kind === 'image' ? ['error_map'] : ['error_map', 'x_mean'];
   return {
     key,
+    id,
     manifest,
     itemSize: itemSize(manifest.input),
     latentSize: manifest.latent.size,

@@ -34,6 +34,8 @@ export interface OutputTensor {
 export interface SessionOptions {
   readonly provider: Provider;
   readonly threads: number;
+  /** Number of the GPU; the first where unset. */
+  readonly device?: number | undefined;
 }
 
 /** One loaded graph. */
@@ -49,9 +51,9 @@ export class GraphSession {
     };
   }
 
-  static async load(graph: Uint8Array, { provider, threads }: SessionOptions): Promise<GraphSession> {
+  static async load(graph: Uint8Array, { provider, threads, device }: SessionOptions): Promise<GraphSession> {
     const session = await InferenceSession.create(graph, {
-      executionProviders: provider === 'cpu' ? ['cpu'] : [provider, 'cpu'],
+      executionProviders: provider === 'cpu' ? ['cpu'] : [gpuProvider(provider, device), 'cpu'],
       intraOpNumThreads: threads,
       interOpNumThreads: 1,
       // Spinning threads take the CPU from the other workers and from the HTTP thread.
@@ -76,6 +78,13 @@ export class GraphSession {
   async release(): Promise<void> {
     await this.#session.release();
   }
+}
+
+function gpuProvider(
+  provider: Exclude<Provider, 'cpu'>,
+  device: number | undefined,
+): InferenceSession.ExecutionProviderConfig {
+  return provider === 'cuda' && device !== undefined ? { name: 'cuda', deviceId: device } : provider;
 }
 
 /** y = Relu(x) for one number: with it, a failure to load is the provider's, not some model's. */

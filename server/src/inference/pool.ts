@@ -12,35 +12,84 @@ export interface PoolOptions {
   readonly workers: number;
   readonly threads: number;
   readonly maxBatch: number;
+  /** Numbers of the GPUs, which the workers take in turn; the first GPU alone where unset. */
+  readonly devices?: readonly number[] | undefined;
+  /** Milliseconds that one batch may run before its worker counts as hung; no limit where unset. */
+  readonly runTimeout?: number | undefined;
+}
+
+export interface PoolObserver {
+  workerLost?(): void;
+}
+
+/** A model to load, and what to keep where it is refused. */
+export interface Candidate {
+  readonly model: ServedModel;
+  readonly fallback?: ServedModel | undefined;
+}
+
+/** What came of the candidates. */
+export interface Acceptance {
+  readonly models: readonly ServedModel[];
+  readonly refused: ReadonlyMap<ServedModel, InferenceError>;
+}
+
+/** Workers that all hold the same models. */
+interface Generation {
+  readonly models: readonly ServedModel[];
+  readonly runners: Set<ModelRunner>;
 }
 
 const RESTART_DELAYS_MS = [0, 100, 1000, 10_000];
 
-/** Keeps so many inference workers alive, all with the same models, and hands them to the scheduler. */
+/**
+ * Keeps so many inference workers alive, all with the same models, and hands them to the scheduler. Other models come with
+ * other workers: the new ones load, check and warm up while the old ones serve, and what the old ones held is returned when
+ * they end (releasing sessions in a thread that lives on does not: onnxruntime issue 25325).
+ */
 export class WorkerPool {
   readonly provider: Provider;
   /** Why the provider is not the one that was hoped for. */
   readonly providerNote: string | undefined;
-  #options: PoolOptions;
-  #log: Log;
-  #workers = new Set<ModelRunner>();
-  #models = new Map<string, ServedModel>();
-  #scheduler: Scheduler<ModelCall> | undefined;
-  #closing = new AbortController();
+  readonly #options: PoolOptions;
+  readonly #scheduler: Scheduler<ModelCall>;
+  readonly #log: Log;
+  readonly #observer: PoolObserver;
+  /** What serves. */
+  #current: Generation = { models: [], runners: new Set() };
+  /** What still answers requests for models that are gone. */
+  readonly #retiring = new Set<Generation>();
+  /** Probed and without a model; the first generation takes it. */
+  #spare: WorkerThread | undefined;
+  readonly #closing = new AbortController();
 
-  private constructor(options: PoolOptions, provider: Provider, note: string | undefined, log: Log) {
+  private constructor(
+    options: PoolOptions,
+    scheduler: Scheduler<ModelCall>,
+    log: Log,
+    observer: PoolObserver,
+    usable: { readonly provider: Provider; readonly note: string | undefined; readonly thread: WorkerThread },
+  ) {
     this.#options = options;
+    this.#scheduler = scheduler;
     this.#log = log;
-    this.provider = provider;
-    this.providerNote = note;
+    this.#observer = observer;
+    this.provider = usable.provider;
+    this.providerNote = usable.note;
+    this.#spare = usable.thread;
   }
 
   /**
-   * Starts the workers on the first provider that can be used here.
+   * Finds the first provider that can be used here.
    * @throws {InferenceError} PROVIDER_UNAVAILABLE, naming the provider that was asked for and ONNX Runtime's reason
    */
-  static async start(options: PoolOptions, log: Log): Promise<WorkerPool> {
-    const { provider: choice, threads, workers } = options;
+  static async start(
+    options: PoolOptions,
+    schedulerOf: (provider: Provider) => Scheduler<ModelCall>,
+    log: Log,
+    observer: PoolObserver = {},
+  ): Promise<WorkerPool> {
+    const { provider: choice, threads, devices } = options;
     let note: string | undefined;
     if (choice === 'auto') note = cudaLibraryMissing();
     if (choice === 'cuda') {
@@ -49,13 +98,9 @@ export class WorkerPool {
     }
     for (const provider of providersToTry(choice)) {
       try {
-        const first = await WorkerThread.start({ provider, threads, probe: provider !== 'cpu' });
-        const pool = new WorkerPool(options, provider, provider === 'cpu' ? note : undefined, log);
-        const others = Array.from({ length: workers - 1 }, () =>
-          WorkerThread.start({ provider, threads, probe: false }),
-        );
-        for (const thread of [first, ...(await Promise.all(others))]) pool.#adopt(thread);
-        return pool;
+        const thread = await WorkerThread.start({ provider, threads, device: devices?.[0], probe: provider !== 'cpu' });
+        const usable = { provider, note: provider === 'cpu' ? note : undefined, thread };
+        return new WorkerPool(options, schedulerOf(provider), log, observer, usable);
       } catch (error) {
         if (choice !== 'auto' || provider === 'cpu') throw unavailable(provider, (error as Error).message);
         note = (error as Error).message;
@@ -64,83 +109,143 @@ export class WorkerPool {
     throw unavailable(choice, 'no provider can be used');
   }
 
+  /** Workers that can be given work. */
   get alive(): number {
-    return this.#workers.size;
+    return this.#current.runners.size;
   }
 
   /**
-   * Loads a model into every worker, checks it against its manifest and warms it up.
-   * @throws {InferenceError} MODEL_REFUSED with the reason; no worker has the model then
+   * Starts workers with these models beside those that serve. A candidate that doesn't load, doesn't keep to its manifest or
+   * doesn't come back from its warm-up is refused, and its fallback is loaded in its place.
+   * @returns what to hand to `serve`
    */
-  async load(model: ServedModel): Promise<void> {
-    const [first, ...others] = this.#workers;
+  async prepare(candidates: readonly Candidate[]): Promise<Acceptance & { readonly generation: Generation }> {
+    const refused = new Map<ServedModel, InferenceError>();
+    const runners = new Set<ModelRunner>();
     try {
-      // The first worker finds what is wrong with a bad model, before the others take the trouble.
-      await first?.prepare(model, this.#warmUpRows());
-      await Promise.all(others.map((runner) => runner.prepare(model, this.#warmUpRows())));
-      this.#models.set(model.key, model);
+      // One worker finds out what is wrong with a bad model, before the others take the trouble.
+      const { runner, models } = await this.#tryOut(candidates, refused);
+      runners.add(runner);
+      const others = Array.from({ length: this.#options.workers - 1 }, (_, i) => this.#startRunner(i + 1, models));
+      // Every start must have ended before the failure of one is passed on, or a thread would be left behind.
+      const started = await Promise.allSettled(others);
+      for (const result of started) if (result.status === 'fulfilled') runners.add(result.value);
+      for (const result of started) if (result.status === 'rejected') throw result.reason;
+      return { generation: { models, runners }, models, refused };
     } catch (error) {
-      await Promise.allSettled([...this.#workers].map((runner) => runner.forget(model)));
-      if (error instanceof InferenceError && error.code === 'RUN_FAILED') {
-        throw new InferenceError('MODEL_REFUSED', error.message, { cause: error });
-      }
+      await Promise.all([...runners].map((runner) => runner.stop()));
       throw error;
     }
   }
 
-  /** From here on the scheduler has the workers, and lost ones are replaced. */
-  serve(scheduler: Scheduler<ModelCall>): void {
-    this.#scheduler = scheduler;
-    for (const runner of this.#workers) scheduler.add(runner);
+  /**
+   * Gives all work to the workers of `prepare` from now on. Those before it answer for the models that are gone until
+   * `drained`, and end.
+   */
+  serve(generation: Generation, drained: Promise<void>): void {
+    const before = this.#current;
+    this.#current = generation;
+    for (const runner of generation.runners) {
+      void runner.thread.lost.then((reason) => this.#onLost(generation, runner, reason));
+      this.#scheduler.add(runner);
+    }
+    const kept = new Set(generation.models.map(({ id }) => id));
+    const gone = before.models.filter(({ id }) => !kept.has(id));
+    for (const runner of before.runners) runner.answersFor = new Set(gone.map(({ id }) => id));
+    this.#retiring.add(before);
+    void (gone.length === 0 ? Promise.resolve() : drained).then(() => this.#retire(before, gone));
   }
 
   async close(): Promise<void> {
     this.#closing.abort();
-    this.#scheduler?.suspend('the service is stopping');
-    await Promise.all([...this.#workers].map((runner) => runner.stop()));
+    this.#scheduler.suspend('the service is stopping');
+    const all = [this.#current, ...this.#retiring].flatMap(({ runners }) => [...runners]);
+    await Promise.all([this.#spare?.stop(), ...all.map((runner) => runner.stop())]);
+  }
+
+  async #retire(generation: Generation, gone: readonly ServedModel[]): Promise<void> {
+    for (const runner of generation.runners) this.#scheduler.remove(runner);
+    for (const { id, key } of gone) this.#scheduler.discard(id, `${key} was unloaded`);
+    await Promise.all([...generation.runners].map((runner) => runner.stop()));
+    this.#retiring.delete(generation);
+  }
+
+  async #tryOut(
+    candidates: readonly Candidate[],
+    refused: Map<ServedModel, InferenceError>,
+  ): Promise<{ runner: ModelRunner; models: readonly ServedModel[] }> {
+    let runner = await this.#startRunner(0, []);
+    const models: ServedModel[] = [];
+    try {
+      for (const { model, fallback } of candidates) {
+        for (const choice of [model, ...(fallback === undefined ? [] : [fallback])]) {
+          try {
+            await runner.prepare(choice, this.#warmUpRows());
+            models.push(choice);
+            break;
+          } catch (error) {
+            refused.set(choice, refusal(error as Error));
+            if ((error as InferenceError).code === 'WORKER_LOST') runner = await this.#startRunner(0, models);
+            else await runner.forget(choice);
+          }
+        }
+      }
+      return { runner, models };
+    } catch (error) {
+      await runner.stop();
+      throw error;
+    }
+  }
+
+  async #startRunner(index: number, models: readonly ServedModel[]): Promise<ModelRunner> {
+    const { threads, devices, runTimeout } = this.#options;
+    const device = devices?.[index % devices.length];
+    const spare = index === 0 ? this.#spare : undefined;
+    if (spare !== undefined) this.#spare = undefined;
+    const thread = spare ?? (await WorkerThread.start({ provider: this.provider, threads, device, probe: false }));
+    const runner = new ModelRunner(thread, index, runTimeout);
+    try {
+      for (const model of models) await runner.prepare(model, this.#warmUpRows());
+      return runner;
+    } catch (error) {
+      await runner.stop();
+      throw error;
+    }
   }
 
   #warmUpRows(): readonly number[] {
     return warmUpRows(this.provider, this.#options.maxBatch);
   }
 
-  #adopt(thread: WorkerThread): ModelRunner {
-    const runner = new ModelRunner(thread);
-    this.#workers.add(runner);
-    void thread.lost.then((reason) => {
-      this.#workers.delete(runner);
-      this.#scheduler?.remove(runner);
-      if (this.#closing.signal.aborted) return;
-      this.#log.error(`inference worker lost: ${reason}; starting another`);
-      void this.#replace();
-    });
-    return runner;
+  #onLost(generation: Generation, runner: ModelRunner, reason: string): void {
+    generation.runners.delete(runner);
+    this.#scheduler.remove(runner);
+    if (this.#closing.signal.aborted || generation !== this.#current) return;
+    this.#log.error(`inference worker lost: ${reason}; starting another`);
+    this.#observer.workerLost?.();
+    void this.#replace(generation, runner.index);
   }
 
-  async #replace(): Promise<void> {
-    for (let attempt = 0; !this.#closing.signal.aborted; attempt++) {
+  async #replace(generation: Generation, index: number): Promise<void> {
+    const { signal } = this.#closing;
+    const wanted = () => !signal.aborted && generation === this.#current;
+    for (let attempt = 0; wanted(); attempt++) {
       try {
-        await delay(RESTART_DELAYS_MS[Math.min(attempt, RESTART_DELAYS_MS.length - 1)], undefined, {
-          signal: this.#closing.signal,
-        });
-        const thread = await WorkerThread.start({
-          provider: this.provider,
-          threads: this.#options.threads,
-          probe: false,
-        });
-        const runner = new ModelRunner(thread);
-        for (const model of this.#models.values()) await runner.prepare(model, this.#warmUpRows());
-        if (this.#closing.signal.aborted) {
-          await thread.stop();
+        await delay(RESTART_DELAYS_MS[Math.min(attempt, RESTART_DELAYS_MS.length - 1)], undefined, { signal });
+        const runner = await this.#startRunner(index, generation.models);
+        if (!wanted()) {
+          await runner.stop();
           return;
         }
-        this.#scheduler?.add(this.#adopt(thread));
+        generation.runners.add(runner);
+        void runner.thread.lost.then((reason) => this.#onLost(generation, runner, reason));
+        this.#scheduler.add(runner);
         return;
       } catch (error) {
-        if (this.#closing.signal.aborted) return;
+        if (!wanted()) return;
         const reason = (error as Error).message;
         this.#log.error(`inference worker could not be started: ${reason}`);
-        if (this.alive === 0) this.#scheduler?.suspend(`no inference worker could be started: ${reason}`);
+        if (this.alive === 0) this.#scheduler.suspend(`no inference worker could be started: ${reason}`);
       }
     }
   }
@@ -148,10 +253,22 @@ export class WorkerPool {
 
 /** A worker thread as the scheduler sees it. */
 class ModelRunner implements BatchRunner<ModelCall> {
-  #thread: WorkerThread;
+  readonly thread: WorkerThread;
+  /** Which of the pool's workers it is. */
+  readonly index: number;
+  /** Models that it is there for; all that it holds where unset. */
+  answersFor: ReadonlySet<string> | undefined;
+  readonly #models = new Set<string>();
+  readonly #timeout: number | undefined;
 
-  constructor(thread: WorkerThread) {
-    this.#thread = thread;
+  constructor(thread: WorkerThread, index: number, timeout: number | undefined) {
+    this.thread = thread;
+    this.index = index;
+    this.#timeout = timeout;
+  }
+
+  holds(model: string): boolean {
+    return (this.answersFor ?? this.#models).has(model);
   }
 
   async run(call: ModelCall, data: Float32Array, rows: number): Promise<Outputs> {
@@ -160,26 +277,44 @@ class ModelRunner implements BatchRunner<ModelCall> {
   }
 
   async prepare(model: ServedModel, warmUp: readonly number[]): Promise<void> {
-    checkDescriptions(model, await this.#thread.call({ kind: 'load', model: model.key, graphs: model.graphs }));
+    const { id, graphs } = model;
+    checkDescriptions(model, await this.#watched(this.thread.call({ kind: 'load', model: id, graphs })));
     for (const call of Object.values(model.calls)) {
       for (const rows of warmUp) {
         checkOutputs(model, call, rows, await this.#call(call, warmUpInput(model, call, rows), rows));
       }
     }
+    this.#models.add(id);
   }
 
   async forget(model: ServedModel): Promise<void> {
-    await this.#thread.call({ kind: 'unload', model: model.key });
+    await this.thread.call({ kind: 'unload', model: model.id });
   }
 
   async stop(): Promise<void> {
-    await this.#thread.stop();
+    await this.#watched(this.thread.stop()).catch(() => {});
   }
 
   #call(call: ModelCall, data: Float32Array, rows: number): Promise<Readonly<Record<string, OutputTensor>>> {
     const { model, role, inputs, outputs } = call;
-    return this.#thread.call({ kind: 'run', model, role, inputs, data, rows, outputs }, [data.buffer as ArrayBuffer]);
+    return this.#watched(
+      this.thread.call({ kind: 'run', model, role, inputs, data, rows, outputs }, [data.buffer as ArrayBuffer]),
+    );
   }
+
+  /** Gives the thread up where its answer takes too long. */
+  async #watched<T>(answer: Promise<T>): Promise<T> {
+    const limit = this.#timeout;
+    if (limit === undefined) return answer;
+    const watchdog = setTimeout(() => this.thread.abandon(`it did not answer within ${limit} ms`), limit);
+    return answer.finally(() => clearTimeout(watchdog));
+  }
+}
+
+/** Why a model is refused; an error that is no refusal yet becomes one. */
+function refusal(error: Error): InferenceError {
+  if (error instanceof InferenceError && error.code === 'MODEL_REFUSED') return error;
+  return new InferenceError('MODEL_REFUSED', error.message, { cause: error });
 }
 
 function unavailable(provider: string, reason: string): InferenceError {

@@ -8,7 +8,7 @@ export interface WorkerOptions extends SessionOptions {
   readonly probe: boolean;
 }
 
-/** `model` is `name/version`. */
+/** `model` is the id of a `ServedModel`. */
 export type WorkerRequest =
   | { readonly kind: 'load'; readonly model: string; readonly graphs: Readonly<Record<GraphRole, Uint8Array>> }
   | { readonly kind: 'unload'; readonly model: string }

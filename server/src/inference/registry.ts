@@ -1,56 +1,75 @@
-import { listModels, readModel } from '@elbo/models';
+import { readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { listModels, type ModelReference, readModel } from '@elbo/models';
 import { InferenceError } from './errors.js';
 import type { Log } from './log.js';
 import { type ServedModel, servedModel } from './model.js';
-import type { WorkerPool } from './pool.js';
+import type { Acceptance, Candidate } from './pool.js';
 
-/** The model versions that are loaded, and which one answers for what a caller leaves open. */
+/** Loads a set of models and moves the traffic to them, calling `moved` at that moment. */
+export type MoveTraffic = (
+  candidates: readonly Candidate[],
+  moved: (acceptance: Acceptance) => void,
+) => Promise<unknown>;
+
+export interface RegistryOptions {
+  readonly directory: string;
+  readonly defaultModel: string | undefined;
+}
+
+export interface RegistryObserver {
+  loaded?(model: ServedModel): void;
+  refused?(key: string): void;
+  unloaded?(model: ServedModel): void;
+}
+
+/** A version that a change of the store left out, and why. */
+export interface Refusal {
+  /** `name/version` */
+  readonly key: string;
+  readonly reason: string;
+}
+
+export interface Changes {
+  readonly loaded: readonly ServedModel[];
+  readonly unloaded: readonly ServedModel[];
+  readonly refused: readonly Refusal[];
+}
+
+/** What was last seen of a version in the store. */
+interface Seen {
+  /** Names, sizes and times of its files. */
+  readonly fingerprint: string;
+  readonly refusal: string | undefined;
+}
+
+/**
+ * The model versions that are loaded, and which one answers for what a caller leaves open. It follows the store: a version
+ * that is new or changed is read, verified and warmed up before it answers anything, and one that fails changes nothing.
+ */
 export class ModelRegistry {
   /** By name, versions in ascending order. */
-  #models: ReadonlyMap<string, readonly ServedModel[]>;
+  #models: ReadonlyMap<string, readonly ServedModel[]> = new Map();
+  /** Versions in the store by key, refused ones too. */
+  #seen = new Map<string, Seen>();
   /** Names in the store by alphabet, of refused models too. */
-  #stored: readonly string[];
-  #configuredDefault: string | undefined;
+  #stored: readonly string[] = [];
+  /** Names that were unloaded by hand. */
+  readonly #putAside = new Set<string>();
+  readonly #options: RegistryOptions;
+  readonly #moveTraffic: MoveTraffic;
+  readonly #log: Log;
+  readonly #observer: RegistryObserver;
+  /** Changes come one after another. */
+  #last: Promise<unknown> = Promise.resolve();
+  #unreadable: string | undefined;
+  #followed = false;
 
-  private constructor(
-    models: ReadonlyMap<string, readonly ServedModel[]>,
-    stored: readonly string[],
-    configuredDefault: string | undefined,
-  ) {
-    this.#models = models;
-    this.#stored = stored;
-    this.#configuredDefault = configuredDefault;
-  }
-
-  /**
-   * Reads a store and loads every version in it. One that is altered, incomplete or doesn't keep to its manifest is
-   * refused with one log line, and the others serve.
-   */
-  static async load(
-    directory: string,
-    pool: WorkerPool,
-    configuredDefault: string | undefined,
-    log: Log,
-  ): Promise<ModelRegistry> {
-    const models = new Map<string, ServedModel[]>();
-    const stored = await versionsIn(directory, log);
-    for (const reference of stored) {
-      try {
-        const model = servedModel(await readModel(reference.directory));
-        await pool.load(model);
-        models.set(reference.name, [...(models.get(reference.name) ?? []), model]);
-        log.info(`loaded ${model.key}`);
-      } catch (error) {
-        const { message } = error as Error;
-        const where = message.includes(reference.directory) ? '' : `${reference.directory}: `;
-        log.error(`refused ${reference.name}/${reference.version}: ${where}${message}`);
-      }
-    }
-    return new ModelRegistry(
-      models,
-      stored.map(({ name }) => name),
-      configuredDefault,
-    );
+  constructor(options: RegistryOptions, moveTraffic: MoveTraffic, log: Log, observer: RegistryObserver = {}) {
+    this.#options = options;
+    this.#moveTraffic = moveTraffic;
+    this.#log = log;
+    this.#observer = observer;
   }
 
   /**
@@ -58,15 +77,16 @@ export class ModelRegistry {
    * model's answer would not be what the caller asked for.
    */
   get defaultModel(): string | undefined {
-    if (this.#configuredDefault !== undefined) return this.#configuredDefault;
+    if (this.#options.defaultModel !== undefined) return this.#options.defaultModel;
     return this.#stored.includes('mnist') ? 'mnist' : this.#stored[0];
   }
 
   /** Why the service can't do its work; undefined where it can. */
   get notReady(): string | undefined {
     if (this.#models.size === 0) return 'no model is loaded; the log says which were refused and why';
-    if (this.#configuredDefault !== undefined && !this.#models.has(this.#configuredDefault)) {
-      return `the default model ${this.#configuredDefault} is not loaded`;
+    const { defaultModel } = this.#options;
+    if (defaultModel !== undefined && !this.#models.has(defaultModel)) {
+      return `the default model ${defaultModel} is not loaded`;
     }
     return undefined;
   }
@@ -79,6 +99,11 @@ export class ModelRegistry {
   /** Loaded versions of one model, ascending. */
   versions(name: string): readonly ServedModel[] {
     return this.#models.get(name) ?? [];
+  }
+
+  /** Versions that stand in the store and are not loaded as they stand there, by key. */
+  refusals(): Refusal[] {
+    return [...this.#seen].flatMap(([key, { refusal }]) => (refusal === undefined ? [] : [{ key, reason: refusal }]));
   }
 
   /**
@@ -105,14 +130,155 @@ export class ModelRegistry {
     }
     return model;
   }
+
+  /** Loads what is new or changed in the store, and unloads what is gone from it. */
+  refresh(): Promise<Changes> {
+    return this.#inTurn(() => this.#follow(undefined));
+  }
+
+  /**
+   * Reads every version of one model anew, whether its files look changed or not; one that was unloaded comes back.
+   * @throws {InferenceError} MODEL_NOT_FOUND where neither the store nor the service has it
+   */
+  load(name: string): Promise<Changes> {
+    return this.#inTurn(() => {
+      this.#putAside.delete(name);
+      return this.#follow(name);
+    });
+  }
+
+  /**
+   * Unloads every version of one model, until `load` brings it back.
+   * @throws {InferenceError} MODEL_NOT_FOUND where it isn't loaded
+   */
+  unload(name: string): Promise<Changes> {
+    return this.#inTurn(() => {
+      if (!this.#models.has(name)) this.get(name);
+      this.#putAside.add(name);
+      return this.#follow(undefined);
+    });
+  }
+
+  #inTurn<T>(change: () => Promise<T>): Promise<T> {
+    const result = this.#last.then(change);
+    this.#last = result.catch(() => {});
+    return result;
+  }
+
+  /** @param anew name of a model whose versions are read although they look as before */
+  async #follow(anew: string | undefined): Promise<Changes> {
+    const stored = await this.#versionsInStore();
+    // A store that can't be listed says nothing of what is in it.
+    if (stored === undefined) return { loaded: [], unloaded: [], refused: [] };
+    if (anew !== undefined && !stored.some(({ name }) => name === anew) && !this.#models.has(anew)) {
+      throw new InferenceError('MODEL_NOT_FOUND', `model ${quote(anew)} is not in the store`);
+    }
+    const before = new Map(this.list().map((model) => [model.key, model]));
+    const seen = new Map<string, Seen>();
+    const candidates: Candidate[] = [];
+    const refused: Refusal[] = [];
+    const refuse = (key: string, fingerprint: string, { message }: Error): void => {
+      const directory = join(this.#options.directory, key);
+      const reason = message.includes(directory) ? message : `${directory}: ${message}`;
+      refused.push({ key, reason });
+      seen.set(key, { fingerprint, refusal: reason });
+    };
+    for (const reference of stored) {
+      const key = `${reference.name}/${reference.version}`;
+      if (this.#putAside.has(reference.name)) continue;
+      const fallback = before.get(key);
+      const last = this.#seen.get(key);
+      const fingerprint = await fingerprintOf(reference.directory);
+      if (last?.fingerprint === fingerprint && reference.name !== anew) {
+        seen.set(key, last);
+        if (fallback !== undefined) candidates.push({ model: fallback });
+        continue;
+      }
+      try {
+        const model = servedModel(await readModel(reference.directory));
+        candidates.push(model.id === fallback?.id ? { model: fallback } : { model, fallback });
+        seen.set(key, { fingerprint, refusal: undefined });
+      } catch (error) {
+        refuse(key, fingerprint, error as Error);
+        if (fallback !== undefined) candidates.push({ model: fallback });
+      }
+    }
+    const asBefore =
+      candidates.length === before.size && candidates.every(({ model }) => before.get(model.key)?.id === model.id);
+    // The first look starts the workers, whatever it finds.
+    if (!asBefore || !this.#followed) {
+      this.#followed = true;
+      await this.#moveTraffic(candidates, (acceptance) => {
+        this.#models = groupedByName(acceptance.models);
+        for (const [model, error] of acceptance.refused) {
+          refuse(model.key, seen.get(model.key)?.fingerprint ?? '', error);
+        }
+      });
+    }
+    this.#seen = seen;
+    this.#stored = stored.map(({ name }) => name);
+    const after = new Set(this.list());
+    const known = new Set(before.values());
+    const changes = {
+      loaded: [...after].filter((model) => !known.has(model)),
+      unloaded: [...known].filter((model) => !after.has(model)),
+      refused,
+    };
+    this.#report(changes);
+    return changes;
+  }
+
+  #report({ loaded, unloaded, refused }: Changes): void {
+    const keys = new Set(loaded.map(({ key }) => key));
+    for (const model of unloaded) {
+      if (!keys.has(model.key)) this.#log.info(`unloaded ${model.key}`);
+      this.#observer.unloaded?.(model);
+    }
+    for (const model of loaded) {
+      this.#log.info(`loaded ${model.key}`);
+      this.#observer.loaded?.(model);
+    }
+    for (const { key, reason } of refused) {
+      this.#log.error(`refused ${key}: ${reason}`);
+      this.#observer.refused?.(key);
+    }
+  }
+
+  async #versionsInStore(): Promise<ModelReference[] | undefined> {
+    try {
+      return await listModels(this.#options.directory, ({ message }) => this.#complain(`refused ${message}`));
+    } catch (error) {
+      this.#complain((error as Error).message);
+      return undefined;
+    }
+  }
+
+  /** Logs what is wrong with the store itself, once for as long as it stays so. */
+  #complain(message: string): void {
+    if (message !== this.#unreadable) this.#log.error(message);
+    this.#unreadable = message;
+  }
 }
 
-async function versionsIn(directory: string, log: Log): ReturnType<typeof listModels> {
+function groupedByName(models: readonly ServedModel[]): ReadonlyMap<string, readonly ServedModel[]> {
+  const groups = new Map<string, ServedModel[]>();
+  for (const model of models) groups.set(model.manifest.name, [...(groups.get(model.manifest.name) ?? []), model]);
+  return groups;
+}
+
+/** What changes whenever a file of a version does, without reading them. */
+async function fingerprintOf(directory: string): Promise<string> {
   try {
-    return await listModels(directory, ({ message }) => log.error(`refused ${message}`));
+    const names = (await readdir(directory)).sort();
+    const files = await Promise.all(
+      names.map(async (name) => {
+        const { size, mtimeMs, ino } = await stat(join(directory, name));
+        return `${name} ${size} ${mtimeMs} ${ino}`;
+      }),
+    );
+    return files.join('\n');
   } catch (error) {
-    log.error((error as Error).message);
-    return [];
+    return (error as Error).message;
   }
 }
 

@@ -1,24 +1,37 @@
 import { conformalPValue, RandomSource, thresholdAt } from '@elbo/models';
+import { Admission } from './admission.js';
 import { InferenceError } from './errors.js';
 import type { Log } from './log.js';
 import type { ModelCall, ServedModel } from './model.js';
-import { type PoolOptions, WorkerPool } from './pool.js';
+import { type PoolObserver, type PoolOptions, WorkerPool } from './pool.js';
 import type { Provider } from './provider.js';
 import { paddedRows } from './provider.js';
-import { ModelRegistry } from './registry.js';
+import { ModelRegistry, type RegistryObserver } from './registry.js';
 import { withLabels } from './rows.js';
-import { type Outputs, Scheduler } from './scheduler.js';
+import type { RunTimes } from './run-times.js';
+import { type Outputs, Scheduler, type SchedulerObserver } from './scheduler.js';
 
 export interface ServiceOptions extends PoolOptions {
   readonly modelsDirectory: string;
   readonly defaultModel: string | undefined;
+  /** Items accepted and not yet answered at most. */
   readonly maxQueue: number;
+  /** Milliseconds that a batch which is not full waits for more; 0 unless set. */
+  readonly batchDelay?: number;
+  /** Milliseconds from its submission after which a request is given up; none unless set. */
+  readonly requestTimeout?: number | undefined;
+  /** Milliseconds between two looks at the store; it is not watched unless set. */
+  readonly storePollInterval?: number | undefined;
 }
 
 export interface RunOptions {
   /** Class numbers, one an item; only for models with a condition, and always for these. */
   readonly labels?: readonly number[] | undefined;
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
+  /** Milliseconds after which nobody wants the answer any more; the service's own limit where unset. */
+  readonly timeout?: number | undefined;
+  /** To be filled in. */
+  readonly times?: RunTimes | undefined;
 }
 
 /** Parameters of q(z|x), each N x Z. */
@@ -50,8 +63,11 @@ export interface ScoreParts {
   readonly expected?: Float32Array;
 }
 
-/** Is told of every item that was scored. */
-export type ScoreObserver = (model: ServedModel, scores: readonly Score[]) => void;
+/** Is told what the service does. */
+export interface ServiceObserver extends SchedulerObserver<ModelCall>, PoolObserver, RegistryObserver {
+  /** Items were scored. */
+  scored?(model: ServedModel, scores: readonly Score[]): void;
+}
 
 export interface ServiceStatus {
   readonly notReady: string | undefined;
@@ -67,48 +83,87 @@ export interface ServiceStatus {
  */
 export class InferenceService {
   readonly registry: ModelRegistry;
-  readonly pool: WorkerPool;
-  readonly #observers: ScoreObserver[] = [];
-  #scheduler: Scheduler<ModelCall>;
-  #workers: number;
+  readonly #pool: WorkerPool;
+  readonly #scheduler: Scheduler<ModelCall>;
+  readonly #admission: Admission;
+  readonly #observers: Set<ServiceObserver>;
+  readonly #workers: number;
+  readonly #stopPolling: () => void;
 
-  private constructor(registry: ModelRegistry, pool: WorkerPool, scheduler: Scheduler<ModelCall>, workers: number) {
-    this.registry = registry;
-    this.pool = pool;
-    this.#scheduler = scheduler;
-    this.#workers = workers;
+  private constructor(parts: {
+    registry: ModelRegistry;
+    pool: WorkerPool;
+    scheduler: Scheduler<ModelCall>;
+    admission: Admission;
+    observers: Set<ServiceObserver>;
+    workers: number;
+    stopPolling: () => void;
+  }) {
+    this.registry = parts.registry;
+    this.#pool = parts.pool;
+    this.#scheduler = parts.scheduler;
+    this.#admission = parts.admission;
+    this.#observers = parts.observers;
+    this.#workers = parts.workers;
+    this.#stopPolling = parts.stopPolling;
   }
 
   /**
    * Starts the workers, loads every model of the store and warms them up.
    * @throws {InferenceError} PROVIDER_UNAVAILABLE
    */
-  static async start(options: ServiceOptions, log: Log): Promise<InferenceService> {
-    const pool = await WorkerPool.start(options, log);
+  static async start(options: ServiceOptions, log: Log, ...observers: ServiceObserver[]): Promise<InferenceService> {
+    const told = new Set(observers);
+    const observer = tellingAll(told);
+    const admission = new Admission(options.maxQueue);
+    let scheduler: Scheduler<ModelCall> | undefined;
+    const schedulerOf = (provider: Provider): Scheduler<ModelCall> => {
+      scheduler = new Scheduler<ModelCall>({
+        maxBatch: options.maxBatch,
+        padRows: (rows) => paddedRows(provider, rows),
+        ...(options.batchDelay !== undefined && { batchDelay: options.batchDelay }),
+        timeout: options.requestTimeout,
+        observer,
+      });
+      return scheduler;
+    };
+    const pool = await WorkerPool.start(options, schedulerOf, log, observer);
     if (pool.providerNote !== undefined) log.warn(`running on the ${pool.provider}: ${pool.providerNote}`);
-    const registry = await ModelRegistry.load(options.modelsDirectory, pool, options.defaultModel, log);
-    const scheduler = new Scheduler<ModelCall>({
-      maxBatch: options.maxBatch,
-      maxItems: options.maxQueue,
-      padRows: (rows) => paddedRows(pool.provider, rows),
+    const registry = new ModelRegistry(
+      { directory: options.modelsDirectory, defaultModel: options.defaultModel },
+      async (candidates, moved) => {
+        const { generation, ...acceptance } = await pool.prepare(candidates);
+        moved(acceptance);
+        pool.serve(generation, admission.drained());
+      },
+      log,
+      observer,
+    );
+    await registry.refresh();
+    return new InferenceService({
+      registry,
+      pool,
+      scheduler: scheduler as Scheduler<ModelCall>,
+      admission,
+      observers: told,
+      workers: options.workers,
+      stopPolling: poll(registry, options.storePollInterval, log),
     });
-    pool.serve(scheduler);
-    return new InferenceService(registry, pool, scheduler, options.workers);
   }
 
   get status(): ServiceStatus {
     return {
-      notReady: this.pool.alive === 0 ? 'no inference worker is alive' : this.registry.notReady,
-      provider: this.pool.provider,
-      providerNote: this.pool.providerNote,
-      workersAlive: this.pool.alive,
+      notReady: this.#pool.alive === 0 ? 'no inference worker is alive' : this.registry.notReady,
+      provider: this.#pool.provider,
+      providerNote: this.#pool.providerNote,
+      workersAlive: this.#pool.alive,
       workers: this.#workers,
     };
   }
 
   /** Items accepted and not yet answered. */
   get admitted(): number {
-    return this.#scheduler.admitted;
+    return this.#admission.items;
   }
 
   /**
@@ -116,7 +171,7 @@ export class InferenceService {
    * @throws {InferenceError} OVERLOADED, TOO_MANY_ITEMS
    */
   admit<T>(items: number, work: () => Promise<T>): Promise<T> {
-    return this.#scheduler.admit(items, work);
+    return this.#admission.admit(items, work);
   }
 
   /** @param items N x input shape */
@@ -164,7 +219,7 @@ export class InferenceService {
       isAnomaly: score > threshold,
       components: Object.fromEntries(components.map(({ name, values }) => [name, values[i] ?? 0])),
     }));
-    for (const observer of this.#observers) observer(model, scores);
+    for (const observer of this.#observers) observer.scored?.(model, scores);
     return {
       falsePositiveRate,
       threshold,
@@ -178,29 +233,30 @@ export class InferenceService {
     };
   }
 
-  /** Calls `observer` with what is scored from now on. */
-  onScored(observer: ScoreObserver): void {
-    this.#observers.push(observer);
+  /** Tells `observer` what happens from now on. */
+  observe(observer: ServiceObserver): void {
+    this.#observers.add(observer);
   }
 
   async close(): Promise<void> {
-    await this.pool.close();
+    this.#stopPolling();
+    await this.#pool.close();
   }
 
   #run(
     { key, manifest }: ServedModel,
     call: ModelCall,
     items: Float32Array,
-    { labels, signal }: RunOptions,
+    { labels, ...options }: RunOptions,
   ): Promise<Outputs> {
     const { condition } = manifest;
-    if (condition === undefined && labels === undefined) return this.#scheduler.submit(call, items, signal);
+    if (condition === undefined && labels === undefined) return this.#scheduler.submit(call, items, options);
     const rows = condition && labels && withLabels(items, labels, condition.classes);
     // Asked of the callers, who answer for what comes from outside.
     if (rows === undefined || rows.length !== call.rowSize * (labels?.length ?? 0)) {
       throw new TypeError(`${key}: expected a label for each item of a conditional model, and for no other's`);
     }
-    return this.#scheduler.submit(call, rows, signal);
+    return this.#scheduler.submit(call, rows, options);
   }
 }
 
@@ -208,6 +264,51 @@ export class InferenceService {
 export function drawPosterior({ mean, logVariance }: Encoding, seed: number): Float32Array {
   const noise = new RandomSource(seed).fillNormal(new Float32Array(mean.length));
   return noise.map((value, i) => (mean[i] ?? 0) + Math.exp((logVariance[i] ?? 0) / 2) * value);
+}
+
+/** Looks at the store again and again, no sooner than the last look has ended. */
+function poll(registry: ModelRegistry, interval: number | undefined, log: Log): () => void {
+  if (interval === undefined) return () => {};
+  let timer: NodeJS.Timeout | undefined;
+  let stopped = false;
+  const wait = (): void => {
+    if (!stopped) timer = setTimeout(look, interval).unref();
+  };
+  const look = (): void => {
+    registry
+      .refresh()
+      .catch((error: Error) => log.error(`the store could not be followed: ${error.message}`))
+      .finally(wait);
+  };
+  wait();
+  return () => {
+    stopped = true;
+    clearTimeout(timer);
+  };
+}
+
+/** One observer that passes everything on to those that are in the set at that time. */
+function tellingAll(observers: ReadonlySet<ServiceObserver>): ServiceObserver {
+  return {
+    waited: (call, milliseconds) => {
+      for (const observer of observers) observer.waited?.(call, milliseconds);
+    },
+    ran: (call, rows, requests, milliseconds) => {
+      for (const observer of observers) observer.ran?.(call, rows, requests, milliseconds);
+    },
+    workerLost: () => {
+      for (const observer of observers) observer.workerLost?.();
+    },
+    loaded: (model) => {
+      for (const observer of observers) observer.loaded?.(model);
+    },
+    refused: (key) => {
+      for (const observer of observers) observer.refused?.(key);
+    },
+    unloaded: (model) => {
+      for (const observer of observers) observer.unloaded?.(model);
+    },
+  };
 }
 
 function statedThreshold({ manifest, calibrationScores }: ServedModel, rate: number): number {

@@ -10,6 +10,14 @@ interface Pending {
   readonly reject: (error: Error) => void;
 }
 
+/** Threads that were given up and have not ended. */
+const hanging = new Set<WorkerThread>();
+
+/** Whether a thread hangs in native code: `process.exit` would wait for it forever. */
+export function anyThreadHangs(): boolean {
+  return hanging.size > 0;
+}
+
 /** The main thread's side of one inference worker. */
 export class WorkerThread {
   /** Settles, with the reason, when the thread has ended for whatever cause. */
@@ -18,6 +26,7 @@ export class WorkerThread {
   #pending = new Map<number, Pending>();
   #nextId = 0;
   #ended: string | undefined;
+  #end: (reason: string) => void = () => {};
 
   private constructor(worker: Worker) {
     this.#worker = worker;
@@ -26,18 +35,23 @@ export class WorkerThread {
       const pending = this.#pending.get(reply.id);
       this.#pending.delete(reply.id);
       if (reply.kind === 'result') pending?.resolve(reply.result as never);
-      else pending?.reject(new InferenceError('RUN_FAILED', reply.message));
+      else pending?.reject(runError(reply.message));
     });
     this.lost = new Promise((resolve) => {
       let reason: string | undefined;
       worker.on('error', (error) => {
         reason = error.message;
       });
-      worker.on('exit', (code) => {
-        this.#ended = reason ?? `it exited with code ${code}`;
-        for (const { reject } of this.#pending.values()) reject(lostError(this.#ended));
+      this.#end = (ended) => {
+        if (this.#ended !== undefined) return;
+        this.#ended = ended;
+        for (const { reject } of this.#pending.values()) reject(lostError(ended));
         this.#pending.clear();
-        resolve(this.#ended);
+        resolve(ended);
+      };
+      worker.on('exit', (code) => {
+        hanging.delete(this);
+        this.#end(reason ?? `it exited with code ${code}`);
       });
     });
   }
@@ -76,13 +90,33 @@ export class WorkerThread {
   }
 
   /**
+   * Counts the thread as lost although it still runs, because it hangs in native code, where nothing can stop it (see
+   * `stop`). If it ever comes back, it releases its sessions and ends.
+   */
+  abandon(reason: string): void {
+    hanging.add(this);
+    this.#worker.postMessage({ id: this.#nextId++, request: { kind: 'stop' } });
+    this.#worker.unref();
+    this.#end(reason);
+  }
+
+  /**
    * Lets the thread finish what it was sent, release its sessions and end. `Worker.terminate()` is no way: it interrupts
    * native code, and onnxruntime-node then aborts the whole process with an uncaught Napi::Error.
    */
   async stop(): Promise<void> {
+    if (this.#ended !== undefined) return;
     await Promise.allSettled([this.call({ kind: 'stop' })]);
     await this.lost;
   }
+}
+
+/** What ONNX Runtime and the CUDA allocator say where a device is full. */
+const OUT_OF_MEMORY = /out of memory|failed to allocate memory|CUDA_ERROR_OUT_OF_MEMORY|bad_alloc/i;
+
+/** A failure of a run, told apart by ONNX Runtime's text, which has no codes. */
+export function runError(message: string): InferenceError {
+  return new InferenceError(OUT_OF_MEMORY.test(message) ? 'OUT_OF_MEMORY' : 'RUN_FAILED', message);
 }
 
 function lostError(reason: string): InferenceError {

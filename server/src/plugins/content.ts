@@ -8,6 +8,8 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** The body may be left out. */
     optionalBody?: boolean;
+    /** Changes what the service does; for holders of an admin key alone. */
+    admin?: boolean;
   }
 }
 

@@ -36,6 +36,8 @@ export const metrics = fp(async (app: FastifyInstance) => {
       labelNames: OF_MODEL,
       registers: [registry],
       collect() {
+        // Of a model that was unloaded nothing is left.
+        this.reset();
         for (const [model, { drift }] of monitors) {
           if (drift !== undefined) this.set(labelsOf(model), value(drift));
         }
@@ -45,14 +47,17 @@ export const metrics = fp(async (app: FastifyInstance) => {
   ofWindow('ks_distance', 'Kolmogorov-Smirnov distance of p-values to uniform', ({ distance }) => distance);
   ofWindow('ks_p_value', 'Probability of such a distance while inputs are as in the calibration', (d) => d.pValue);
 
-  app.service.onScored((model, scores) => {
-    const monitor = monitors.get(model) ?? new DriftMonitor(model.calibrationScores.length);
-    monitors.set(model, monitor);
-    const labels = labelsOf(model);
-    for (const { pValue } of scores) {
-      pValues.observe(labels, pValue);
-      monitor.add(pValue);
-    }
+  app.service.observe({
+    scored: (model, scores) => {
+      const monitor = monitors.get(model) ?? new DriftMonitor(model.calibrationScores.length);
+      monitors.set(model, monitor);
+      const labels = labelsOf(model);
+      for (const { pValue } of scores) {
+        pValues.observe(labels, pValue);
+        monitor.add(pValue);
+      }
+    },
+    unloaded: (model) => monitors.delete(model),
   });
   app.decorate('metrics', registry);
   app.decorate('driftOf', (model: ServedModel) => monitors.get(model)?.drift);

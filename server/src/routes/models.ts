@@ -1,6 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
 import type { ServedModel } from '../inference/model.js';
+import { ProblemError } from '../problems.js';
 import { MODEL_PARAMETERS, problems } from '../schemas/common.js';
 
 export const modelRoutes: FastifyPluginAsyncTypebox = async (app) => {
@@ -54,6 +55,38 @@ export const modelRoutes: FastifyPluginAsyncTypebox = async (app) => {
         ...(drift && { drift: { items: drift.items, distance: drift.distance, p_value: drift.pValue } }),
         training,
       };
+    },
+  );
+
+  app.post(
+    '/models/:name/reload',
+    {
+      config: { admin: true, optionalBody: true },
+      schema: {
+        operationId: 'reloadModel',
+        tags: ['models'],
+        summary: 'Read every version of a model in the store anew, verify and warm it up, then move the traffic there',
+        params: Type.Object({ name: Type.String({ description: 'Name of a model in the store' }) }),
+        querystring: Type.Object({}, { additionalProperties: false }),
+        response: {
+          200: {
+            description: 'What serves now',
+            content: { 'application/json': { schema: { $ref: 'ModelChanges#' } } },
+          },
+          ...problems('INVALID_REQUEST', 'MODEL_NOT_FOUND', 'MODEL_REFUSED'),
+        },
+      },
+    },
+    async (request) => {
+      const { name } = request.params;
+      const { loaded, unloaded, refused } = await app.service.registry.load(name);
+      const ofModel = refused.filter(({ key }) => key.startsWith(`${name}/`));
+      if (ofModel.length > 0) {
+        const reasons = ofModel.map(({ key, reason }) => `${key}: ${reason}`).join('; ');
+        throw new ProblemError('MODEL_REFUSED', `${reasons}; what served before goes on`);
+      }
+      const versions = app.service.registry.versions(name).map(({ manifest }) => manifest.version);
+      return { name, versions, loaded: loaded.map(({ key }) => key), unloaded: unloaded.map(({ key }) => key) };
     },
   );
 

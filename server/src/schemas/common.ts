@@ -73,6 +73,8 @@ export const INFERENCE_PROBLEMS = [
   'TOO_MANY_ITEMS',
   'OUTPUT_NOT_FINITE',
   'OVERLOADED',
+  'TIMED_OUT',
+  'OUT_OF_MEMORY',
   'WORKER_LOST',
   'UNAVAILABLE',
 ] as const satisfies ProblemCode[];

@@ -53,3 +53,13 @@ export const ModelDetails = Type.Object(
   },
   { $id: 'ModelDetails', title: 'ModelDetails' },
 );
+
+export const ModelChanges = Type.Object(
+  {
+    name: Type.String(),
+    versions: Type.Array(Type.String(), { description: 'Versions of the model that serve now' }),
+    loaded: Type.Array(Type.String(), { description: '`name/version` of what is new or has new content' }),
+    unloaded: Type.Array(Type.String(), { description: '`name/version` of what is gone or had other content' }),
+  },
+  { $id: 'ModelChanges', title: 'ModelChanges' },
+);
