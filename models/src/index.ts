@@ -2,6 +2,7 @@ export * from './calibration.js';
 export * from './condition.js';
 export * from './contributions.js';
 export * from './errors.js';
+export * from './golden.js';
 export * from './image-pixels.js';
 export * from './item-numbers.js';
 export * from './manifest.js';

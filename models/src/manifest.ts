@@ -2,6 +2,7 @@ import { type Static, Type } from 'typebox';
 import { Compile } from 'typebox/compile';
 import { conditionProblem } from './condition.js';
 import { ModelStoreError } from './errors.js';
+import { GoldenSchema } from './golden.js';
 
 /** The version of the manifest format that this package reads and writes. */
 export const SCHEMA_VERSION = 1;
@@ -214,7 +215,6 @@ export const PruningRecordSchema = Type.Object({
   compression: Type.Number({ description: 'Weights that training had for each that is left and not 0' }),
 });
 
-/** `manifest.json`: everything that a program must know about a model version besides its graphs. */
 export const ScorerSchema = Type.Object({
   components: Type.Array(Type.String(), {
     minItems: 1,
@@ -225,6 +225,7 @@ export const ScorerSchema = Type.Object({
   ),
 });
 
+/** `manifest.json`: everything that a program must know about a model version besides its graphs. */
 export const ManifestSchema = Type.Object({
   schema_version: Type.Literal(SCHEMA_VERSION),
   name: Type.String({ pattern: MODEL_NAME_PATTERN }),
@@ -238,6 +239,7 @@ export const ManifestSchema = Type.Object({
   condition: Type.Optional(ConditionSchema),
   scorer: ScorerSchema,
   calibration: CalibrationSchema,
+  golden: Type.Optional(GoldenSchema),
   files: Type.Record(Type.String({ pattern: '^[a-z0-9][a-z0-9._-]*$' }), FileRecordSchema, {
     additionalProperties: false,
   }),

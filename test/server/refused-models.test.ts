@@ -55,6 +55,14 @@ const BAD: Record<string, { make: (name: string) => Promise<unknown>; says: stri
     make: async (name) => rm(join(await writeWith(name, () => {}), GRAPH_FILES.scorer)),
     says: 'scorer.onnx: listed in the manifest but not readable',
   },
+  'other-numbers': {
+    make: (name) =>
+      writeFixture(
+        store.directory,
+        fixtureModel({ name, input: GREY_INPUT, change: change({ golden: { mean: [1, 2, 3, 4], score: [1] } }) }),
+      ),
+    says: 'encoder.onnx: mean of the golden input is',
+  },
   'not-json': {
     make: async (name) => writeFile(join(await writeWith(name, () => {}), 'manifest.json'), '{'),
     says: 'manifest.json: not JSON',

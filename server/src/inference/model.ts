@@ -1,5 +1,14 @@
 import { createHash } from 'node:crypto';
-import { type GraphRole, itemSize, type LatentPrior, type LoadedModel, type Manifest } from '@elbo/models';
+import {
+  type GraphRole,
+  goldenDifference,
+  goldenItem,
+  goldenLatents,
+  itemSize,
+  type LatentPrior,
+  type LoadedModel,
+  type Manifest,
+} from '@elbo/models';
 import { InferenceError } from './errors.js';
 import type { GraphDescription, OutputTensor, TensorDescription } from './onnxruntime.js';
 import { type GraphInput, rowSize, withLabels } from './rows.js';
@@ -170,6 +179,36 @@ export function warmUpInput(model: ServedModel, call: ModelCall, rows: number): 
   if (condition === undefined) return items;
   const labels = Array.from({ length: rows }, (_, row) => row % condition.classes);
   return withLabels(items, labels, condition.classes);
+}
+
+/** The golden input of a call, so many times over. */
+export function goldenInput(model: ServedModel, call: ModelCall, rows: number): Float32Array {
+  const item = call.role === 'decoder' ? goldenLatents(model.manifest) : goldenItem(model.manifest);
+  const items = new Float32Array(rows * item.length);
+  for (let row = 0; row < rows; row++) items.set(item, row * item.length);
+  const { condition } = model.manifest;
+  return condition === undefined ? items : withLabels(items, Array(rows).fill(0), condition.classes);
+}
+
+/**
+ * Holds the outputs of the golden input against the manifest: a graph that loads and runs may still compute something else,
+ * on an execution provider with an error or after files were mixed up.
+ * @throws {InferenceError} MODEL_REFUSED, naming the file, the output and both numbers
+ */
+export function checkGolden(
+  { manifest: { golden } }: ServedModel,
+  call: ModelCall,
+  rows: number,
+  outputs: Readonly<Record<string, OutputTensor>>,
+): void {
+  if (golden === undefined) return;
+  for (const name of ['mean', 'x_mean', 'score'] as const) {
+    const output = outputs[name];
+    // The scorer's x_mean is of the item, the golden one of the latents.
+    if (output === undefined || (name === 'x_mean' && call.role !== 'decoder')) continue;
+    const difference = goldenDifference(name, output.data.subarray(0, output.data.length / rows), golden);
+    if (difference !== undefined) throw refused(`${call.role}.onnx: ${difference}`);
+  }
 }
 
 function names(tensors: readonly TensorDescription[]): string {

@@ -1,7 +1,15 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { InferenceError } from './errors.js';
 import type { Log } from './log.js';
-import { checkDescriptions, checkOutputs, type ModelCall, type ServedModel, warmUpInput } from './model.js';
+import {
+  checkDescriptions,
+  checkGolden,
+  checkOutputs,
+  goldenInput,
+  type ModelCall,
+  type ServedModel,
+  warmUpInput,
+} from './model.js';
 import type { OutputTensor } from './onnxruntime.js';
 import { cudaLibraryMissing, type Provider, type ProviderChoice, providersToTry, warmUpRows } from './provider.js';
 import type { BatchRunner, Outputs, Scheduler } from './scheduler.js';
@@ -283,6 +291,8 @@ class ModelRunner implements BatchRunner<ModelCall> {
       for (const rows of warmUp) {
         checkOutputs(model, call, rows, await this.#call(call, warmUpInput(model, call, rows), rows));
       }
+      const [rows = 1] = warmUp;
+      checkGolden(model, call, rows, await this.#call(call, goldenInput(model, call, rows), rows));
     }
     this.#models.add(id);
   }

@@ -3,7 +3,11 @@ import {
   drawLatents,
   encodeCalibration,
   encodeMixture,
+  type Golden,
   GRAPH_FILES,
+  goldenItem,
+  goldenLatents,
+  goldenOf,
   type ImageInput,
   type InputDescription,
   type LatentMixture,
@@ -162,6 +166,7 @@ export async function exportModel(
       },
       scorer: { components: componentNames, scored: [...scored] },
       calibration: describeCalibration(scores, `${configuration.dataset}, second half of the validation split`),
+      golden: await goldenRecord({ encoder, decoder, scorer }, input, model),
       training: request.training,
       ...(request.prunedFrom && { pruned_from: request.prunedFrom }),
       metrics: { ...request.metrics },
@@ -170,6 +175,22 @@ export async function exportModel(
   } finally {
     await Promise.all(programs.map((program) => program.release()));
   }
+}
+
+/** What the exported graphs give for the golden input. */
+export async function goldenRecord(
+  { encoder, decoder, scorer }: Record<'encoder' | 'decoder' | 'scorer', Program>,
+  input: InputDescription,
+  { latentSize, classes }: Pick<Model, 'latentSize' | 'classes'>,
+): Promise<Golden> {
+  const shapes = { input, latent: { size: latentSize } };
+  const label: Record<string, TensorData> = classes === undefined ? {} : { label: oneHotRows([0], classes) };
+  const x = float32(goldenItem(shapes), [1, ...input.shape]);
+  const { mean } = await encoder.run({ x, ...label });
+  const { x_mean } = await decoder.run({ z: float32(goldenLatents(shapes), [1, latentSize]), ...label });
+  const { score } = await scorer.run({ x, ...label });
+  const data = (tensor: TensorData) => tensor.data as Float32Array;
+  return goldenOf({ mean: data(mean), x_mean: data(x_mean), score: data(score) }, { input });
 }
 
 /** What the scorer measures distances to. */
