@@ -48,18 +48,18 @@ const solidScratch: Draw = (image, random) => {
 
 /** A white disc on black. */
 const blot: Draw = (image, random) => {
-  const row = between(random, 3, 29);
   const column = between(random, 3, 29);
+  const row = between(random, 3, 29);
   const drawn = new Set(disc(column, row).filter((at) => image[at] < 0.5));
   for (const at of drawn) image[at] = 1;
   return drawn;
 };
 
-/** A disc of the sprite that is black. */
+/** A square of the sprite that is black. */
 const missingPart: Draw = (image, random) => {
   const lit = [...image.keys()].filter((at) => image[at] > 0.5);
   const centre = lit[between(random, 0, lit.length)];
-  const drawn = new Set(disc(centre % SIDE, Math.floor(centre / SIDE)).filter((at) => image[at] > 0.2));
+  const drawn = new Set(square(centre % SIDE, Math.floor(centre / SIDE)).filter((at) => image[at] > 0.2));
   for (const at of drawn) image[at] = 0;
   return drawn;
 };
@@ -120,13 +120,19 @@ function line(random: RandomSource): number[] {
   return pixels;
 }
 
-/** The 21 pixels around one, as far as they are inside. */
+/** The 25 pixels around one, as far as they are inside. */
+function square(column: number, row: number): number[] {
+  return around(column, row, () => true);
+}
+
+/** The 21 of them that are not its corners, as far as they are inside. */
 function disc(column: number, row: number): number[] {
-  const pixels: number[] = [];
-  for (let dy = -2; dy <= 2; dy++) {
-    for (let dx = -2; dx <= 2; dx++) if (dx * dx + dy * dy <= 5) pixels.push(...pixel(column + dx, row + dy));
-  }
-  return pixels;
+  return around(column, row, (dx, dy) => dx * dx + dy * dy <= 5);
+}
+
+function around(column: number, row: number, isDrawn: (dx: number, dy: number) => boolean): number[] {
+  const offsets = [-2, -1, 0, 1, 2];
+  return offsets.flatMap((dy) => offsets.flatMap((dx) => (isDrawn(dx, dy) ? pixel(column + dx, row + dy) : [])));
 }
 
 /** The place of one, where it is inside. */
