@@ -1,4 +1,20 @@
-import { abs, add, and, cos, erf, exp, less, lessOrEqual, mul, reshape, sin, split, sub, where } from '../onnx/ops.js';
+import {
+  abs,
+  add,
+  and,
+  clip,
+  cos,
+  erf,
+  exp,
+  less,
+  lessOrEqual,
+  mul,
+  reshape,
+  sin,
+  split,
+  sub,
+  where,
+} from '../onnx/ops.js';
 import { float32, type Tensor } from '../onnx/tensor.js';
 import { ConfigurationError } from './configuration-error.js';
 import type { Model } from './model.js';
@@ -45,7 +61,8 @@ export function withPlantedDefects(
 
 /**
  * Images with rectangles of any angle and of one colour each, the later above the earlier. Centres are uniform over the
- * image, half lengths log-uniform from half a pixel to a sixth of the shorter side, colours uniform from 0 to 1.
+ * image, half lengths log-uniform from half a pixel to a sixth of the shorter side; each channel's shade is 0, 1 or uniform between,
+ * a third each, since defects of black and white are those that images of black and white can be mistaken by.
  * @param x [N, channels, height, width]
  * @param noise standard normal: [N, count, 6 + channels]
  */
@@ -68,8 +85,9 @@ function withDefect(x: Tensor, drawn: Tensor): Tensor {
   const along = abs(add(mul(columns, c), mul(rows, s)));
   const across = abs(sub(mul(rows, c), mul(columns, s)));
   // No pixel is nearer than −1.
+  const shade = clip(sub(mul(colour, 3), 1), 0, 1);
   const reach = where(less(chance, SHARE), half(length), -1);
-  return where(and(lessOrEqual(along, reach), lessOrEqual(across, half(breadth))), colour, x);
+  return where(and(lessOrEqual(along, reach), lessOrEqual(across, half(breadth))), shade, x);
 }
 
 /** Middles of an axis's pixels, in pixels. */
