@@ -191,7 +191,7 @@ describe('a model that was trained with them', () => {
     await Promise.all([without.model.release(), withThem.model.release()]);
     expect(movements[1]).toBeLessThan(0.9 * movements[0]);
     const nats = [without, withThem].map(({ manifest }) => manifest.metrics.test_negative_elbo.value);
-    console.log(movements, nats);
+
     expect(nats[1]).toBeLessThan(nats[0] + 2);
   });
 
