@@ -39,7 +39,13 @@ const CONFIGURATIONS: Readonly<Record<string, Partial<Configuration>>> = {
     objective: { ...objective, importance_samples: 3 },
   },
   'an autoencoder': autoencoder,
+  'a denoising autoencoder': { ...autoencoder, objective: { ...objective, planted_defects: 2 } },
   'classes, by importance samples': { conditional: true, objective: { ...objective, importance_samples: 3 } },
+  'convolutions that see planted defects': {
+    encoder: { convolutions: convolutions(3), hidden: [6] },
+    decoder: { convolutions: convolutions(3), hidden: [6] },
+    objective: { ...objective, planted_defects: 2 },
+  },
   'a VAE-GAN of dense layers and classes': {
     family: 'vae-gan',
     binarisation: 'none',
@@ -94,6 +100,8 @@ const OBJECTIVES: Readonly<Record<string, Partial<Configuration['objective']>>> 
   'WAE-MMD': { beta: 0, maximum_mean_discrepancy: 100 },
   'an autoencoder with noise': { beta: 0 },
   'a trimmed share': { trimmed_share: 0.25 },
+  'planted defects': { planted_defects: 3 },
+  'planted defects, by importance samples': { planted_defects: 2, importance_samples: 5 },
   IWAE: { importance_samples: 5 },
   'IWAE, doubly reparameterised': { importance_samples: 5, doubly_reparameterised: true },
 };

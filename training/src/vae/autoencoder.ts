@@ -2,6 +2,7 @@ import { reduceMean } from '../onnx/ops.js';
 import type { Configuration } from './configuration.js';
 import type { Model } from './model.js';
 import type { Objective } from './objective.js';
+import { withPlantedDefects } from './planted-defects.js';
 import { withWeightDivergence } from './weight-divergence.js';
 
 /** Name of the loss. */
@@ -13,7 +14,7 @@ const RECONSTRUCTION = 'reconstruction';
  * @param trainExamples how many there are, of which the KL term of weights counts once
  */
 export function autoencoderObjective(model: Model, configuration: Configuration, trainExamples?: number): Objective {
-  const { dropout, optimiser } = configuration;
+  const { dropout, objective, optimiser } = configuration;
   const ofExamples: Objective = {
     parameters: model.parameters,
     losses: [{ name: RECONSTRUCTION, parameters: model.parameters.filter(({ trainable }) => trainable), optimiser }],
@@ -21,11 +22,12 @@ export function autoencoderObjective(model: Model, configuration: Configuration,
     ...(model.classes !== undefined && { classes: model.classes }),
     schedules: {},
     terms: ['loss', 'reconstruction'],
-    build({ x, labels: label }, weights) {
-      const { decode } = model.infer(x, weights, { label });
+    build({ x, seen = x, labels: label }, weights) {
+      const { decode } = model.infer(seen, weights, { label });
       const loss = reduceMean(model.negativeLogLikelihood(x, decode(), weights));
       return { terms: { loss, reconstruction: loss }, losses: { [RECONSTRUCTION]: loss } };
     },
   };
-  return withWeightDivergence(ofExamples, model, RECONSTRUCTION, { dropout, examples: trainExamples });
+  const ofWeights = withWeightDivergence(ofExamples, model, RECONSTRUCTION, { dropout, examples: trainExamples });
+  return withPlantedDefects(ofWeights, model, objective.planted_defects);
 }

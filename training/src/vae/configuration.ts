@@ -184,6 +184,13 @@ export const ObjectiveSchema = Type.Object(
       description:
         'Of each minibatch, the share with the largest −ELBO, which teaches nothing: for data with anomalies among them',
     }),
+    planted_defects: Type.Integer({
+      minimum: 0,
+      maximum: 100,
+      default: 0,
+      description:
+        'Rectangles that the encoder sees on an image at most, each half of the time, while the decoder is to give the image without (denoising criterion): for maps of where a defect is',
+    }),
     importance_samples: Type.Integer({
       minimum: 1,
       maximum: 1000,

@@ -54,7 +54,7 @@ function vaeGanRules(configuration: Configuration, plain: ObjectiveConfiguration
 
 function autoencoderRules(configuration: Configuration, plain: ObjectiveConfiguration): Rules {
   const { prior, kl_warm_up_fraction: warmUp, objective, decoder } = configuration;
-  const changed = changedField(objective, plain);
+  const changed = changedField(objective, plain, ['planted_defects']);
   return [
     [
       prior === 'gaussian-mixture',

@@ -23,6 +23,7 @@ import type { Configuration, ObjectiveConfiguration, OptimiserConfiguration } fr
 import { type DensityRatio, densityRatio } from './density-ratio.js';
 import { importanceBound } from './importance.js';
 import { type InferenceOptions, type Model, repeatRows } from './model.js';
+import { withPlantedDefects } from './planted-defects.js';
 import type { Posterior } from './posterior.js';
 import { klTerm } from './priors.js';
 import { covariancePenalty, freeBits, maximumMeanDiscrepancy, totalCorrelation } from './regularisers.js';
@@ -34,6 +35,8 @@ import { withWeightDivergence } from './weight-divergence.js';
 export interface StepInputs {
   /** A minibatch: [batch, …shape of an example]. */
   readonly x: Tensor;
+  /** What the encoder sees in place of x, which the decoder is to give all the same: of the shape of x. */
+  readonly seen?: Tensor;
   /** Class of each example, 1 at its number: [batch, Objective.classes]; where the objective has classes. */
   readonly labels?: Tensor | undefined;
   /** Standard normal noise: [batch, …shape of Objective.noise]. */
@@ -88,14 +91,16 @@ export interface ElboTerms {
 /**
  * @param x [N, …inputShape]
  * @param drawn standard normal noise, [N, latentSize], and the labels of a conditional model
+ * @param seen what z is inferred from
  */
 export function elboTerms(
   model: Model,
   x: Tensor,
   weights: Weights,
   drawn: Pick<InferenceOptions, 'noise' | 'label'>,
+  seen: Tensor = x,
 ): ElboTerms {
-  const { posterior, z, decode } = model.infer(x, weights, drawn);
+  const { posterior, z, decode } = model.infer(seen, weights, drawn);
   const reconstruction = model.negativeLogLikelihood(x, decode(), weights);
   const kl = model.isDeterministic ? zerosLike(reconstruction) : klTerm(model.prior, posterior, z, weights);
   return { posterior, z, reconstruction, kl };
@@ -147,7 +152,8 @@ export function vaeObjective(model: Model, configuration: Configuration, trainEx
         ? importanceWeighted(model, configuration, inputs, weights)
         : regularised(model, configuration, inputs, weights, ratio),
   };
-  return withWeightDivergence(ofExamples, model, 'elbo', { dropout, examples: trainExamples });
+  const ofWeights = withWeightDivergence(ofExamples, model, 'elbo', { dropout, examples: trainExamples });
+  return withPlantedDefects(ofWeights, model, objective.planted_defects);
 }
 
 /** Of the loss of a discriminator, and of the term that says what it makes of the total correlation. */
@@ -164,11 +170,11 @@ function densityRatioOf(model: Model, objective: ObjectiveConfiguration): Densit
 function regularised(
   model: Model,
   { objective }: Configuration,
-  { x, labels: label, noise, scheduled }: StepInputs,
+  { x, seen, labels: label, noise, scheduled }: StepInputs,
   weights: Weights,
   ratio: DensityRatio | undefined,
 ): Built {
-  const { posterior, z, ...terms } = elboTerms(model, x, weights, { noise: noise.z, label });
+  const { posterior, z, ...terms } = elboTerms(model, x, weights, { noise: noise.z, label }, seen);
   const mean = trimmedMean(terms, objective.trimmed_share);
   const reconstruction = mean(terms.reconstruction);
   const kl = mean(terms.kl);
@@ -233,12 +239,12 @@ function klCost(
 function importanceWeighted(
   model: Model,
   { objective }: Configuration,
-  { x, labels: label, noise, scheduled }: StepInputs,
+  { x, seen = x, labels: label, noise, scheduled }: StepInputs,
   weights: Weights,
 ): Built {
   const [examples, samples, size] = noise.z.shape as number[];
   const inputs = repeatRows(x, samples);
-  const { posterior, z, decode } = model.infer(x, weights, {
+  const { posterior, z, decode } = model.infer(seen, weights, {
     noise: reshape(noise.z, [examples * samples, size]),
     samples,
     label,
