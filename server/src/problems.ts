@@ -24,6 +24,7 @@ export const PROBLEMS = {
   OUTPUT_NOT_FINITE: { status: 422, title: 'The model has no finite answer to this input' },
   HEADERS_TOO_LARGE: { status: 431, title: 'The request line and headers are larger than the limit' },
   INTERNAL: { status: 500, title: 'The server failed' },
+  NOT_IMPLEMENTED: { status: 501, title: 'This server cannot do that' },
   OVERLOADED: { status: 503, title: 'Too many items are waiting' },
   WORKER_LOST: { status: 503, title: 'The worker that had the request was lost' },
   UNAVAILABLE: { status: 503, title: 'The service cannot run models now' },
