@@ -239,7 +239,10 @@ export const openInferenceRoutes: FastifyPluginAsyncTypebox = async (app) => {
 
 /** A 200 response in JSON, and the error that every route can have. */
 function ok(schema: TSchema): Record<number, unknown> {
-  return { 200: { description: 'The answer', content: { 'application/json': { schema } } }, ...openInferenceProblems() };
+  return {
+    200: { description: 'The answer', content: { 'application/json': { schema } } },
+    ...openInferenceProblems(),
+  };
 }
 
 function tensorMetadata({ name, shape }: { name: string; shape: readonly number[] }) {
