@@ -2,6 +2,8 @@ import type { Socket } from 'node:net';
 import accepts from '@fastify/accepts';
 import { type FastifyBaseLogger, type FastifyInstance, fastify, LogController } from 'fastify';
 import type { InferenceService } from './inference/service.js';
+import { InferenceStatistics } from './inference/statistics.js';
+import { OPEN_INFERENCE_PREFIX } from './open-inference-errors.js';
 import { content } from './plugins/content.js';
 import { errors, sendProblem } from './plugins/errors.js';
 import { metrics } from './plugins/metrics.js';
@@ -15,6 +17,7 @@ import { encodeRoute } from './routes/encode.js';
 import { healthRoutes } from './routes/health.js';
 import { metricsRoute } from './routes/metrics.js';
 import { modelRoutes } from './routes/models.js';
+import { openInferenceRoutes } from './routes/open-inference.js';
 import { reconstructRoute } from './routes/reconstruct.js';
 import { sampleRoute } from './routes/sample.js';
 import { ProblemSchema } from './schemas/common.js';
@@ -28,6 +31,7 @@ import {
   ScoreAnswer,
 } from './schemas/inference.js';
 import { ModelChanges, ModelDetails, ModelList, ModelSummary } from './schemas/models.js';
+import { OPEN_INFERENCE_SCHEMAS } from './schemas/open-inference.js';
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -66,6 +70,9 @@ export async function buildApp({ service, bodyLimit, logger }: AppOptions): Prom
     },
   });
   app.decorate('service', service);
+  const statistics = new InferenceStatistics();
+  service.observe(statistics);
+  app.decorate('statistics', statistics);
   for (const schema of [
     ProblemSchema,
     InputsBody,
@@ -79,6 +86,7 @@ export async function buildApp({ service, bodyLimit, logger }: AppOptions): Prom
     ModelList,
     ModelDetails,
     ModelChanges,
+    ...OPEN_INFERENCE_SCHEMAS,
   ]) {
     app.addSchema(schema);
   }
@@ -101,6 +109,7 @@ export async function buildApp({ service, bodyLimit, logger }: AppOptions): Prom
   ]) {
     await app.register(routes);
   }
+  await app.register(openInferenceRoutes, { prefix: OPEN_INFERENCE_PREFIX });
   return app;
 }
 

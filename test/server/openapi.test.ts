@@ -63,10 +63,18 @@ describe('openapi/openapi.json', () => {
         'get /models/{name}',
         'get /health/live',
         'get /health/ready',
+        'get /v2',
+        'get /v2/models/{name}',
+        'post /v2/models/{name}/infer',
+        'post /v2/models/{name}/versions/{version}/infer',
+        'get /v2/models/stats',
+        'post /v2/repository/index',
+        'post /v2/repository/models/{name}/load',
       ]),
     );
     expect(document.paths['/sample']?.post?.requestBody?.required).toBe(false);
     expect(document.paths['/encode']?.post?.requestBody?.required).toBe(true);
+    expect(document.paths['/v2/repository/models/{name}/load']?.post?.requestBody?.required).toBe(false);
   });
 
   it('describes what the server answers', async () => {
@@ -157,6 +165,21 @@ describe('openapi/openapi.json', () => {
       ['/models/{name}', 'get', request(running.url).get('/models/nope')],
       ['/health/live', 'get', request(running.url).get('/health/live')],
       ['/health/ready', 'get', request(running.url).get('/health/ready')],
+      ['/v2', 'get', request(running.url).get('/v2')],
+      ['/v2/health/live', 'get', request(running.url).get('/v2/health/live')],
+      ['/v2/health/ready', 'get', request(running.url).get('/v2/health/ready')],
+      ['/v2/models/{name}', 'get', request(running.url).get('/v2/models/conditional:encoder')],
+      ['/v2/models/{name}', 'get', request(running.url).get('/v2/models/nope')],
+      ['/v2/models/{name}/ready', 'get', request(running.url).get('/v2/models/table/ready')],
+      ['/v2/models/stats', 'get', request(running.url).get('/v2/models/stats')],
+      ['/v2/repository/index', 'post', request(running.url).post('/v2/repository/index')],
+      ...[{ datatype: 'FP32' }, { datatype: 'BYTES' }].map((change): [string, string, request.Test] => [
+        '/v2/models/{name}/infer',
+        'post',
+        request(running.url)
+          .post('/v2/models/table:encoder/infer')
+          .send({ inputs: [{ name: 'x', shape: [1, 5], data: [1, 2, 3, 4, 5], ...change }] }),
+      ]),
     ];
     for (const [path, method, call] of calls) {
       const { status, headers, body } = await call;

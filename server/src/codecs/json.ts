@@ -8,7 +8,7 @@ export interface JsonTensor {
 }
 
 /** Numbers up to which an answer is made in one go (about 3 ms); larger ones are made piece by piece. */
-const WHOLE = 16_384;
+export const NUMBERS_AT_ONCE = 16_384;
 
 /**
  * An object of plain fields, then of tensors as nested arrays. A large one comes as a stream whose pieces are made one a
@@ -22,8 +22,12 @@ export function jsonWithTensors(
   tensors: Readonly<Record<string, JsonTensor>>,
 ): string | Readable {
   const numbers = Object.values(tensors).reduce((sum, { data }) => sum + data.length, 0);
-  const pieces = jsonPieces(fields, tensors);
-  return numbers <= WHOLE ? [...pieces].join('') : Readable.from(paced(pieces), { objectMode: false });
+  return pacedText(jsonPieces(fields, tensors), numbers);
+}
+
+/** Pieces of text in one, or, of more than so many numbers, as a stream that takes one a turn of the event loop. */
+export function pacedText(pieces: Generator<string>, numbers: number): string | Readable {
+  return numbers <= NUMBERS_AT_ONCE ? [...pieces].join('') : Readable.from(paced(pieces), { objectMode: false });
 }
 
 function* jsonPieces(
@@ -35,7 +39,7 @@ function* jsonPieces(
     const [rows = 0, ...rowShape] = shape;
     yield `,${JSON.stringify(name)}:[`;
     const size = data.length / rows;
-    const rowsAtOnce = Math.max(1, Math.floor(WHOLE / size));
+    const rowsAtOnce = Math.max(1, Math.floor(NUMBERS_AT_ONCE / size));
     for (let row = 0; row < rows; row += rowsAtOnce) {
       const part = Math.min(rowsAtOnce, rows - row);
       const text = JSON.stringify(nest(data.subarray(row * size, (row + part) * size), [part, ...rowShape]));

@@ -85,7 +85,7 @@ export function servedModel({ manifest, graphs, calibrationScores, prior, direct
 }
 
 /** Shape of one row of every output that the contract of the graphs names. */
-function outputShapes(model: ServedModel, role: GraphRole): ReadonlyMap<string, readonly number[]> {
+export function outputShapes(model: ServedModel, role: GraphRole): ReadonlyMap<string, readonly number[]> {
   const { input, scorer } = model.manifest;
   switch (role) {
     case 'encoder':

@@ -138,12 +138,17 @@ export class ModelRegistry {
 
   /**
    * Reads every version of one model anew, whether its files look changed or not; one that was unloaded comes back.
-   * @throws {InferenceError} MODEL_NOT_FOUND where neither the store nor the service has it
+   * @throws {InferenceError} MODEL_NOT_FOUND where neither the store nor the service has it; MODEL_REFUSED where one of its
+   * versions was refused, after the others were loaded
    */
   load(name: string): Promise<Changes> {
-    return this.#inTurn(() => {
+    return this.#inTurn(async () => {
       this.#putAside.delete(name);
-      return this.#follow(name);
+      const changes = await this.#follow(name);
+      const refused = changes.refused.filter(({ key }) => key.startsWith(`${name}/`));
+      if (refused.length === 0) return changes;
+      const reasons = refused.map(({ key, reason }) => `${key}: ${reason}`).join('; ');
+      throw new InferenceError('MODEL_REFUSED', `${reasons}; what served before goes on`);
     });
   }
 

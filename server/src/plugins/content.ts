@@ -10,6 +10,8 @@ declare module 'fastify' {
     optionalBody?: boolean;
     /** Changes what the service does; for holders of an admin key alone. */
     admin?: boolean;
+    /** A body is taken without a content type, as clients of the Open Inference Protocol send it. */
+    untypedBody?: boolean;
   }
 }
 
@@ -40,6 +42,7 @@ export const content = fp(async (app: FastifyInstance) => {
       return;
     }
     const type = contentTypeOf(request);
+    if (type === '' && request.routeOptions.config.untypedBody === true) return;
     if (!accepted.includes(type)) {
       const given = type === '' ? 'the request has no content-type' : `the body is ${type}`;
       throw new ProblemError('UNSUPPORTED_MEDIA_TYPE', `${given}; expected one of ${accepted.join(', ')}`, {

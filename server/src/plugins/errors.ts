@@ -1,5 +1,6 @@
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import fp from 'fastify-plugin';
+import { isOpenInference, openInferenceError, openInferenceStatus } from '../open-inference-errors.js';
 import { PROBLEM_TYPE, PROBLEMS, ProblemError, problemErrorOf, problemOf } from '../problems.js';
 
 /**
@@ -37,8 +38,15 @@ export const errors = fp(async (app: FastifyInstance, { bodyLimit }: { bodyLimit
   }
 });
 
-/** Answers with a problem document. */
+/** Answers with a problem document; under `/v2` with the error of its protocol. */
 export function sendProblem(reply: FastifyReply, { code, message, headers }: ProblemError): FastifyReply {
+  if (isOpenInference(reply.request)) {
+    return reply
+      .code(openInferenceStatus(code))
+      .headers(headers)
+      .type('application/json; charset=utf-8')
+      .send(JSON.stringify(openInferenceError(message)));
+  }
   return reply
     .code(PROBLEMS[code].status)
     .headers(headers)

@@ -4,7 +4,7 @@ import swaggerUi from '@fastify/swagger-ui';
 import type { FastifyInstance } from 'fastify';
 import fp from 'fastify-plugin';
 
-const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
+export const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
   version: string;
 };
 
@@ -12,7 +12,7 @@ const { version } = JSON.parse(readFileSync(new URL('../../package.json', import
 export const openapi = fp(async (app: FastifyInstance) => {
   const optionalBodies = new Set<string>();
   app.addHook('onRoute', ({ url, config }) => {
-    if (config?.optionalBody === true) optionalBodies.add(url);
+    if (config?.optionalBody === true) optionalBodies.add(url.replace(/:([a-z]+)/g, '{$1}'));
   });
   await app.register(swagger, {
     convertConstToEnum: false,
@@ -29,6 +29,7 @@ export const openapi = fp(async (app: FastifyInstance) => {
         { name: 'inference', description: 'Run a model' },
         { name: 'models', description: 'What is loaded' },
         { name: 'health', description: 'For orchestrators' },
+        { name: 'open inference protocol', description: 'For clients of KServe, Triton and others' },
       ],
     },
     refResolver: {

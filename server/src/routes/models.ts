@@ -1,7 +1,6 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
 import type { ServedModel } from '../inference/model.js';
-import { ProblemError } from '../problems.js';
 import { MODEL_PARAMETERS, problems } from '../schemas/common.js';
 
 export const modelRoutes: FastifyPluginAsyncTypebox = async (app) => {
@@ -79,12 +78,7 @@ export const modelRoutes: FastifyPluginAsyncTypebox = async (app) => {
     },
     async (request) => {
       const { name } = request.params;
-      const { loaded, unloaded, refused } = await app.service.registry.load(name);
-      const ofModel = refused.filter(({ key }) => key.startsWith(`${name}/`));
-      if (ofModel.length > 0) {
-        const reasons = ofModel.map(({ key, reason }) => `${key}: ${reason}`).join('; ');
-        throw new ProblemError('MODEL_REFUSED', `${reasons}; what served before goes on`);
-      }
+      const { loaded, unloaded } = await app.service.registry.load(name);
       const versions = app.service.registry.versions(name).map(({ manifest }) => manifest.version);
       return { name, versions, loaded: loaded.map(({ key }) => key), unloaded: unloaded.map(({ key }) => key) };
     },
