@@ -64,5 +64,7 @@ function withPrefixItems(value: unknown): unknown {
   for (const [key, inner] of Object.entries(value)) object[key] = withPrefixItems(inner);
   if (!Array.isArray(object.items)) return object;
   const { items, additionalItems, ...others } = object;
-  return { ...others, prefixItems: items, items: additionalItems ?? true };
+  // An empty schema allows nothing beyond `maxItems`; linters take `items: false` for a missing one.
+  const end = additionalItems === false ? { maxItems: items.length } : {};
+  return { ...others, ...end, prefixItems: items, items: {} };
 }
