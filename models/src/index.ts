@@ -5,6 +5,7 @@ export * from './errors.js';
 export * from './image-pixels.js';
 export * from './item-numbers.js';
 export * from './manifest.js';
+export * from './npy.js';
 export * from './prior.js';
 export * from './random.js';
 export * from './store.js';
