@@ -2,6 +2,7 @@ import type { Socket } from 'node:net';
 import accepts from '@fastify/accepts';
 import { type FastifyBaseLogger, type FastifyInstance, fastify, LogController } from 'fastify';
 import type { InferenceService } from './inference/service.js';
+import { caching } from './plugins/caching.js';
 import { content } from './plugins/content.js';
 import { errors, sendProblem } from './plugins/errors.js';
 import { metrics } from './plugins/metrics.js';
@@ -13,6 +14,8 @@ import { anomalyScoreRoutes } from './routes/anomaly-score.js';
 import { decodeRoute } from './routes/decode.js';
 import { encodeRoute } from './routes/encode.js';
 import { healthRoutes } from './routes/health.js';
+import { interpolateRoute } from './routes/interpolate.js';
+import { isStreaming } from './routes/line-stream.js';
 import { metricsRoute } from './routes/metrics.js';
 import { modelRoutes } from './routes/models.js';
 import { reconstructRoute } from './routes/reconstruct.js';
@@ -22,6 +25,8 @@ import {
   DecodeAnswer,
   EncodeAnswer,
   InputsBody,
+  InterpolateAnswer,
+  InterpolateBody,
   LatentsBody,
   SampleAnswer,
   SampleBody,
@@ -71,9 +76,11 @@ export async function buildApp({ service, bodyLimit, logger }: AppOptions): Prom
     InputsBody,
     LatentsBody,
     SampleBody,
+    InterpolateBody,
     EncodeAnswer,
     DecodeAnswer,
     SampleAnswer,
+    InterpolateAnswer,
     ScoreAnswer,
     ModelSummary,
     ModelList,
@@ -86,12 +93,14 @@ export async function buildApp({ service, bodyLimit, logger }: AppOptions): Prom
   await app.register(validation);
   await app.register(content);
   await app.register(accepts);
+  await app.register(caching);
   await app.register(metrics);
   await app.register(openapi);
   for (const routes of [
     encodeRoute,
     decodeRoute,
     sampleRoute,
+    interpolateRoute,
     reconstructRoute,
     anomalyScoreRoutes,
     modelRoutes,
@@ -109,6 +118,8 @@ function answerClientError(error: Error & { code?: string }, socket: Socket): vo
     socket.destroy();
     return;
   }
+  // Its lines have a timeout of their own.
+  if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && isStreaming(socket)) return;
   const [code, detail] = clientProblem(error);
   socket.end(rawProblemResponse(code, detail), () => socket.destroy());
 }

@@ -51,7 +51,7 @@ export const openapi = fp(async (app: FastifyInstance) => {
     // Without TLS in front, a browser would look for the page's scripts where nobody serves them.
     transformStaticCSP: (header) => header.replace(/\s*upgrade-insecure-requests;?/, ''),
   });
-  app.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger());
+  app.get('/openapi.json', { config: { caching: 'revalidate' }, schema: { hide: true } }, async () => app.swagger());
   app.get('/', { schema: { hide: true } }, async (_request, reply) => reply.redirect('/docs'));
 });
 
