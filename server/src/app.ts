@@ -3,6 +3,7 @@ import accepts from '@fastify/accepts';
 import { type FastifyBaseLogger, type FastifyInstance, fastify, LogController } from 'fastify';
 import type { InferenceService } from './inference/service.js';
 import { caching } from './plugins/caching.js';
+import { compression } from './plugins/compression.js';
 import { content } from './plugins/content.js';
 import { errors, sendProblem } from './plugins/errors.js';
 import { metrics } from './plugins/metrics.js';
@@ -94,6 +95,7 @@ export async function buildApp({ service, bodyLimit, logger }: AppOptions): Prom
   await app.register(content);
   await app.register(accepts);
   await app.register(caching);
+  await app.register(compression);
   await app.register(metrics);
   await app.register(openapi);
   for (const routes of [
