@@ -8,7 +8,7 @@ import { InferenceError } from '@elbo/server/inference/errors';
 import fc from 'fast-check';
 import request from 'supertest';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
-import { parseLines } from './support/bodies.js';
+import { bytesOf, parseLines } from './support/bodies.js';
 import { expectedMean, fixtureModel, VECTOR_INPUT, writeFixture } from './support/fixture-models.js';
 import { greyPng } from './support/pictures.js';
 import { type FixtureStore, fixtureStore, type RunningService, startService } from './support/running-service.js';
@@ -23,7 +23,10 @@ beforeAll(async () => {
     ...['a', 'b', 'c', 'd'].map((name) => ({ name, kind: 'numeric' as const })),
     { name: 'colour', kind: 'categorical' as const, categories: ['red', 'blue'] },
   ];
-  await writeFixture(store.directory, fixtureModel({ name: 'named', input: { kind: 'vector', shape: [5], value_range: [-10, 10], columns } }));
+  await writeFixture(
+    store.directory,
+    fixtureModel({ name: 'named', input: { kind: 'vector', shape: [5], value_range: [-10, 10], columns } }),
+  );
   const condition = { classes: 3, frequencies: [0.5, 0.25, 0.25] };
   await writeFixture(store.directory, fixtureModel({ name: 'labelled', input: VECTOR_INPUT, condition }));
   running = await startService(store.directory, { bodyLimit: BODY_LIMIT });
@@ -40,7 +43,7 @@ const post = (path: string, body: string) =>
   request(running.url).post(path).set('content-type', 'application/x-ndjson').buffer().parse(asText).send(body);
 
 function asText(response: request.Response, done: (error: Error | null, body: string) => void): void {
-  void text(response as unknown as IncomingMessage).then((body) => done(null, body));
+  bytesOf(response, (error, body) => done(error, body.toString()));
 }
 
 interface OpenStream {

@@ -33,9 +33,9 @@ export const caching = fp(async (app: FastifyInstance) => {
       if (typeof payload !== 'string' && !Buffer.isBuffer(payload)) return payload;
       reply.header('etag', etagOf(payload));
     }
-    if (reply.statusCode === 200 && !isModified(request, String(reply.getHeader('etag')))) {
-      return notModified(reply);
-    }
+    const isKnown =
+      request.headers['if-none-match']?.trim() === '*' || !isModified(request, String(reply.getHeader('etag')));
+    if (reply.statusCode === 200 && isKnown) return notModified(reply);
     return payload;
   });
 });
@@ -48,12 +48,12 @@ export function etagOf(...determinants: readonly (string | Uint8Array)[]): strin
   return `W/"${hash.digest('base64url')}"`;
 }
 
-/** Whether a client has another answer than the one with this ETag, or none. */
+/** Whether a client names no ETag, or other ones than this. */
 export function isModified(request: FastifyRequest, etag: string): boolean {
   const known = request.headers['if-none-match'];
   if (known === undefined) return true;
   const opaque = (tag: string) => tag.trim().replace(/^W\//, '');
-  return known.trim() !== '*' && !known.split(',').some((tag) => opaque(tag) === opaque(etag));
+  return !known.split(',').some((tag) => opaque(tag) === opaque(etag));
 }
 
 /** Makes the answer one without content. */

@@ -128,7 +128,8 @@ export async function answerLines(
     if (first === undefined) return;
     let piece: Iterable<string>;
     try {
-      piece = await answers.answer(items.slice(), { labels: labelsOf(request, model, lines.length), signal });
+      const labels = labelsOf(request, model, lines.length);
+      piece = await whileNotAborted(signal, (own) => answers.answer(items.slice(), { labels, signal: own }));
     } catch (error) {
       if (!(error instanceof InferenceError && error.code === 'OUTPUT_NOT_FINITE')) throw error;
       if (lines.length === 1) throw new ProblemError('OUTPUT_NOT_FINITE', `line ${first.number}: ${error.message}`);
@@ -149,6 +150,19 @@ export async function answerLines(
       if (problem.code === 'INTERNAL') request.log.error(error);
       yield `${JSON.stringify({ error: problemOf(problem.code, problem.message) })}\n`;
     }
+  }
+}
+
+/** A signal of each step's own: what a step registers with that of the stream would stay as long as the stream does. */
+async function whileNotAborted<T>(signal: AbortSignal, work: (own: AbortSignal) => Promise<T>): Promise<T> {
+  const controller = new AbortController();
+  const abort = () => controller.abort();
+  signal.addEventListener('abort', abort, { once: true });
+  if (signal.aborted) abort();
+  try {
+    return await work(controller.signal);
+  } finally {
+    signal.removeEventListener('abort', abort);
   }
 }
 
