@@ -2,14 +2,17 @@ import { type ClientRequest, request as httpRequest, type IncomingMessage } from
 import type { Socket } from 'node:net';
 import { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
+import type { InputDescription } from '@elbo/models';
 import { CodecError } from '@elbo/server/codecs/errors';
+import { jsonItemDecoder } from '@elbo/server/codecs/items';
 import { LineReader } from '@elbo/server/codecs/line-reader';
+import { linesOf, valueOfLine } from '@elbo/server/codecs/lines';
 import { InferenceError } from '@elbo/server/inference/errors';
 import fc from 'fast-check';
 import request from 'supertest';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { bytesOf, parseLines } from './support/bodies.js';
-import { expectedMean, fixtureModel, VECTOR_INPUT, writeFixture } from './support/fixture-models.js';
+import { expectedMean, fixtureModel, GREY_INPUT, VECTOR_INPUT, writeFixture } from './support/fixture-models.js';
 import { greyPng } from './support/pictures.js';
 import { type FixtureStore, fixtureStore, type RunningService, startService } from './support/running-service.js';
 
@@ -344,6 +347,61 @@ describe('lines in answer to other bodies', () => {
     }
     const scored = await as(request(running.url).get('/anomaly-score?model=table&values=1,2,3,4,5'));
     expect(parseLines(scored.body)[0]).toHaveProperty('p_value');
+  });
+});
+
+describe('a line', () => {
+  it('comes back as the item that it was', () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 5 }),
+        fc.infiniteStream(fc.float({ noNaN: true, noDefaultInfinity: true })),
+        (count, numbers) => {
+          const data = Float32Array.from(numbers.take(count * 6));
+          const texts = [
+            ...linesOf(count, { label: [...data.subarray(0, count)] }, { x: { data, shape: [count, 2, 3] } }),
+          ];
+          expect(texts).toHaveLength(count);
+          const back = texts.map((one) => valueOfLine(one, 'line') as { label: number; x: number[][] });
+          expect(back.flatMap(({ x }) => x.flat())).toEqual([...data].map((value) => value + 0));
+          expect(back.map(({ label }) => label)).toEqual([...data.subarray(0, count)].map((value) => value + 0));
+        },
+      ),
+    );
+  });
+
+  it('that is anything gives an item in range or a CodecError', async () => {
+    const columns = ['a', 'b', 'c', 'd', 'e'].map((name) => ({ name, kind: 'numeric' as const }));
+    const table: InputDescription = { kind: 'vector', shape: [5], value_range: [-10, 10], columns };
+    const decoders = [jsonItemDecoder(table), jsonItemDecoder(GREY_INPUT), jsonItemDecoder(VECTOR_INPUT)];
+    const number = fc.oneof(fc.double({ min: -11, max: 11 }), fc.constantFrom(null, '1', 1e300));
+    const near = fc.oneof(
+      fc.array(number, { minLength: 4, maxLength: 6 }),
+      fc.dictionary(fc.constantFrom('a', 'b', 'c', 'd', 'e', 'f', '__proto__'), number),
+      fc.array(fc.array(fc.array(number, { minLength: 8, maxLength: 8 }), { minLength: 7, maxLength: 9 }), {
+        maxLength: 2,
+      }),
+    );
+    const anything = fc.oneof(
+      fc.string(),
+      fc.json(),
+      near.map((value) => JSON.stringify(value)),
+      fc.base64String().map((s) => `"${s}"`),
+    );
+    await fc.assert(
+      fc.asyncProperty(anything, fc.constantFrom(0, 1, 2), async (written, which) => {
+        const target = new Float32Array(which === 1 ? 64 : 5);
+        try {
+          await decoders[which]?.(valueOfLine(written, 'line 1'), 'line 1', target);
+        } catch (error) {
+          expect(error).toBeInstanceOf(CodecError);
+          expect((error as Error).message).toMatch(/^line 1/);
+          return;
+        }
+        expect(target.every((value) => Math.abs(value) <= 10)).toBe(true);
+      }),
+      { numRuns: 500 },
+    );
   });
 });
 

@@ -1,12 +1,8 @@
-import { readFileSync } from 'node:fs';
 import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import type { FastifyInstance } from 'fastify';
 import fp from 'fastify-plugin';
-
-const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
-  version: string;
-};
+import { VERSION } from '../version.js';
 
 /** Describes the routes registered after it: `/openapi.json`, and a page to try them on at `/docs`. */
 export const openapi = fp(async (app: FastifyInstance) => {
@@ -20,7 +16,7 @@ export const openapi = fp(async (app: FastifyInstance) => {
       openapi: '3.1.0',
       info: {
         title: 'Elbo',
-        version,
+        version: VERSION,
         description: 'Variational autoencoders as a service: embeddings, synthetic samples and anomaly scores.',
         license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
       },

@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import { largestContributions } from '@elbo/models';
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import type { FastifyReply, FastifyRequest } from 'fastify';
@@ -20,6 +19,7 @@ import {
   query,
 } from '../schemas/common.js';
 import { answer, STREAM_CONTENT } from '../schemas/inference.js';
+import { VERSION } from '../version.js';
 import { sendJson, sendLines, sendPng, sendTensor } from './inference-reply.js';
 import {
   clientGone,
@@ -37,10 +37,6 @@ import { labelsOf } from './request-labels.js';
 /** Columns that an item's explanation names, if not told otherwise, and at most. */
 const DEFAULT_CONTRIBUTIONS = 3;
 const MAX_CONTRIBUTIONS = 1000;
-
-const { version: SOFTWARE } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
-  version: string;
-};
 
 const identities = new WeakMap<ServedModel, string>();
 
@@ -68,7 +64,8 @@ const QUESTION = {
 };
 
 const ANSWER = answer('Scores, larger is more anomalous', 'AnomalyScores', {
-  'image/png': 'Where each item is unlike what the model knows: the error over the item, one image or a grid',
+  'image/png':
+    'Where each item is unlike what the model knows: the error over the item, one image or a grid in reading order',
   'application/octet-stream': 'The error map as little-endian float32, N x input shape: nats of each number',
   'application/x-npy': 'The same as a NumPy array of float32',
   'application/x-ndjson': "An item's object of `scores` a line",
@@ -131,13 +128,7 @@ export const anomalyScoreRoutes: FastifyPluginAsyncTypebox = async (app) => {
         throw new ProblemError('INVALID_REQUEST', 'expected one of the query parameters input and values');
       }
       const type = outputType(request, itemOutputTypes(model));
-      const etag = etagOf(
-        SOFTWARE,
-        app.service.status.provider,
-        identityOf(model),
-        JSON.stringify(request.query),
-        type,
-      );
+      const etag = etagOf(VERSION, app.service.status.provider, identityOf(model), JSON.stringify(request.query), type);
       reply.header('vary', 'accept').header('etag', etag);
       // The model need not run again: only what was answered with 200 before has an ETag that a client can know.
       if (!isModified(request, etag)) return reply.send(notModified(reply));

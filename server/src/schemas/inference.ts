@@ -275,7 +275,8 @@ export function answer(
 
 /** Ways that items come out. */
 export const ITEM_OUTPUTS = {
-  'image/png': 'One image, or a grid of all of them in reading order',
+  'image/png':
+    'One image, or a grid of all N in reading order: as many columns as the root of N, rounded up, with two grey pixels between images',
   'application/octet-stream': `${FLOAT32}, N x input shape`,
   'application/x-npy': 'A NumPy array of float32, N x input shape',
   'application/x-ndjson':
