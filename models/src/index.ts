@@ -6,6 +6,7 @@ export * from './golden.js';
 export * from './image-pixels.js';
 export * from './item-numbers.js';
 export * from './manifest.js';
+export * from './npy.js';
 export * from './prior.js';
 export * from './random.js';
 export * from './store.js';

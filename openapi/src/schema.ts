@@ -55,6 +55,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/interpolate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Decode latents on the way from one item to another, or from one latent to another */
+        post: operations["interpolate"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/reconstruct": {
         parameters: {
             query?: never;
@@ -505,6 +522,29 @@ export interface components {
             /** @description Class of every sample, its number or its name; only for models with a `condition`. Classes are drawn as often as they were among the training examples if left out */
             label?: number | string;
         };
+        /**
+         * InterpolateRequest
+         * @description Either `inputs` or `latents`
+         */
+        InterpolateRequest: {
+            /** @description Two items, as in `Inputs`; the path leads from one posterior mean to the other */
+            inputs?: unknown[];
+            /** @description In place of `inputs`: two arrays of Z numbers */
+            latents?: unknown[];
+            /**
+             * @description Items on the path, both ends included
+             * @default 8
+             */
+            steps?: number;
+            /**
+             * @description Straight, or along the sphere: the direction turns evenly; straight where the ends span no plane
+             * @default linear
+             * @enum {string}
+             */
+            path?: "linear" | "spherical";
+            /** @description Class of every item, its number or its name; only for models with a `condition`, and always for these */
+            label?: number | string;
+        };
         /** Encoding */
         Encoding: {
             model: string;
@@ -542,6 +582,20 @@ export interface components {
             /** @description Shape of `outputs`: items, then the shape of one item */
             shape: number[];
             /** @description The draws from the prior, N x Z */
+            latents: number[][];
+            /** @description One nested array of numbers an item, as `shape` says */
+            outputs: unknown[];
+        };
+        /** Interpolation */
+        Interpolation: {
+            model: string;
+            version: string;
+            path: string;
+            /** @description Class number of each item; only from models with a `condition` */
+            labels?: number[];
+            /** @description Shape of `outputs`: items, then the shape of one item */
+            shape: number[];
+            /** @description Along the path, steps x Z */
             latents: number[][];
             /** @description One nested array of numbers an item, as `shape` says */
             outputs: unknown[];
@@ -936,7 +990,14 @@ export interface operations {
                 "image/png": unknown;
                 "image/jpeg": unknown;
                 "image/webp": unknown;
+                "multipart/form-data": {
+                    labels?: string[];
+                } & {
+                    [key: string]: unknown;
+                };
                 "application/octet-stream": unknown;
+                "application/x-npy": unknown;
+                "application/x-ndjson": unknown;
             };
         };
         responses: {
@@ -945,7 +1006,7 @@ export interface operations {
                 headers: {
                     /** @description `name/version` of the model that answered */
                     "elbo-model"?: unknown;
-                    /** @description Dimensions of the tensor in an octet-stream body, separated by commas */
+                    /** @description Dimensions of the tensor in an octet-stream or NumPy body, separated by commas */
                     "elbo-shape"?: unknown;
                     /** @description The seed that random numbers were drawn with */
                     "elbo-seed"?: unknown;
@@ -954,6 +1015,8 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["Encoding"];
                     "application/octet-stream": unknown;
+                    "application/x-npy": unknown;
+                    "application/x-ndjson": unknown;
                 };
             };
             /** @description `INVALID_REQUEST`: A parameter or field is missing, unknown or not what it should be. `INVALID_JSON`: The body is not valid JSON */
@@ -1057,6 +1120,8 @@ export interface operations {
             content: {
                 "application/json": components["schemas"]["Latents"];
                 "application/octet-stream": unknown;
+                "application/x-npy": unknown;
+                "application/x-ndjson": unknown;
             };
         };
         responses: {
@@ -1065,7 +1130,7 @@ export interface operations {
                 headers: {
                     /** @description `name/version` of the model that answered */
                     "elbo-model"?: unknown;
-                    /** @description Dimensions of the tensor in an octet-stream body, separated by commas */
+                    /** @description Dimensions of the tensor in an octet-stream or NumPy body, separated by commas */
                     "elbo-shape"?: unknown;
                     [name: string]: unknown;
                 };
@@ -1073,6 +1138,8 @@ export interface operations {
                     "application/json": components["schemas"]["Decoding"];
                     "image/png": unknown;
                     "application/octet-stream": unknown;
+                    "application/x-npy": unknown;
+                    "application/x-ndjson": unknown;
                 };
             };
             /** @description `INVALID_REQUEST`: A parameter or field is missing, unknown or not what it should be. `INVALID_JSON`: The body is not valid JSON */
@@ -1189,7 +1256,7 @@ export interface operations {
                 headers: {
                     /** @description `name/version` of the model that answered */
                     "elbo-model"?: unknown;
-                    /** @description Dimensions of the tensor in an octet-stream body, separated by commas */
+                    /** @description Dimensions of the tensor in an octet-stream or NumPy body, separated by commas */
                     "elbo-shape"?: unknown;
                     /** @description The seed that random numbers were drawn with */
                     "elbo-seed"?: unknown;
@@ -1199,6 +1266,142 @@ export interface operations {
                     "application/json": components["schemas"]["Samples"];
                     "image/png": unknown;
                     "application/octet-stream": unknown;
+                    "application/x-npy": unknown;
+                    "application/x-ndjson": unknown;
+                };
+            };
+            /** @description `INVALID_REQUEST`: A parameter or field is missing, unknown or not what it should be. `INVALID_JSON`: The body is not valid JSON */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `MODEL_NOT_FOUND`: There is no such model or version */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `NOT_ACCEPTABLE`: None of the accepted types can be made */
+            406: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `REQUEST_TIMEOUT`: The request took too long to arrive */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `TOO_MANY_ITEMS`: The request has more items than the limit. `BODY_TOO_LARGE`: The body is larger than the limit. `IMAGE_TOO_LARGE`: An image has more pixels than the limit */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `UNSUPPORTED_MEDIA_TYPE`: The body has a type that the route does not take */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `OUTPUT_NOT_FINITE`: The model has no finite answer to this input. `INVALID_INPUT`: The input is not what the model takes. `INVALID_IMAGE`: An image cannot be read */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `INTERNAL`: The server failed */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `OVERLOADED`: Too many items are waiting. `TIMED_OUT`: The request was not answered in time. `OUT_OF_MEMORY`: The device has no memory for the batch. `WORKER_LOST`: The worker that had the request was lost. `UNAVAILABLE`: The service cannot run models now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    interpolate: {
+        parameters: {
+            query?: {
+                /** @description Name of a loaded model; the default model if left out */
+                model?: string;
+                /** @description Loaded version of the model; the latest if left out */
+                version?: string;
+                /** @description Items on the path, both ends included */
+                steps?: number;
+                /** @description Straight, or along the sphere: the direction turns evenly; straight where the ends span no plane */
+                path?: "linear" | "spherical";
+                /** @description Class of every item, its number or its name; only for models with a `condition`, which all routes but `/sample` need it for */
+                label?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["InterpolateRequest"];
+                "image/png": unknown;
+                "image/jpeg": unknown;
+                "image/webp": unknown;
+                "multipart/form-data": {
+                    labels?: string[];
+                } & {
+                    [key: string]: unknown;
+                };
+                "application/octet-stream": unknown;
+                "application/x-npy": unknown;
+            };
+        };
+        responses: {
+            /** @description The items on the path, both ends included */
+            200: {
+                headers: {
+                    /** @description `name/version` of the model that answered */
+                    "elbo-model"?: unknown;
+                    /** @description Dimensions of the tensor in an octet-stream or NumPy body, separated by commas */
+                    "elbo-shape"?: unknown;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Interpolation"];
+                    "image/png": unknown;
+                    "application/octet-stream": unknown;
+                    "application/x-npy": unknown;
+                    "application/x-ndjson": unknown;
                 };
             };
             /** @description `INVALID_REQUEST`: A parameter or field is missing, unknown or not what it should be. `INVALID_JSON`: The body is not valid JSON */
@@ -1304,7 +1507,14 @@ export interface operations {
                 "image/png": unknown;
                 "image/jpeg": unknown;
                 "image/webp": unknown;
+                "multipart/form-data": {
+                    labels?: string[];
+                } & {
+                    [key: string]: unknown;
+                };
                 "application/octet-stream": unknown;
+                "application/x-npy": unknown;
+                "application/x-ndjson": unknown;
             };
         };
         responses: {
@@ -1313,7 +1523,7 @@ export interface operations {
                 headers: {
                     /** @description `name/version` of the model that answered */
                     "elbo-model"?: unknown;
-                    /** @description Dimensions of the tensor in an octet-stream body, separated by commas */
+                    /** @description Dimensions of the tensor in an octet-stream or NumPy body, separated by commas */
                     "elbo-shape"?: unknown;
                     [name: string]: unknown;
                 };
@@ -1321,6 +1531,8 @@ export interface operations {
                     "application/json": components["schemas"]["Decoding"];
                     "image/png": unknown;
                     "application/octet-stream": unknown;
+                    "application/x-npy": unknown;
+                    "application/x-ndjson": unknown;
                 };
             };
             /** @description `INVALID_REQUEST`: A parameter or field is missing, unknown or not what it should be. `INVALID_JSON`: The body is not valid JSON */
@@ -1424,7 +1636,10 @@ export interface operations {
                 /** @description Class of every item, its number or its name; only for models with a `condition`, which all routes but `/sample` need it for */
                 label?: string;
             };
-            header?: never;
+            header?: {
+                /** @description ETags of answers that are there already */
+                "if-none-match"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -1435,14 +1650,33 @@ export interface operations {
                 headers: {
                     /** @description `name/version` of the model that answered */
                     "elbo-model"?: unknown;
-                    /** @description Dimensions of the tensor in an octet-stream body, separated by commas */
+                    /** @description Dimensions of the tensor in an octet-stream or NumPy body, separated by commas */
                     "elbo-shape"?: unknown;
+                    /** @description Names the answer */
+                    etag?: unknown;
+                    /** @description `no-cache`: may be kept, and asked for again with If-None-Match */
+                    "cache-control"?: unknown;
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["AnomalyScores"];
                     "image/png": unknown;
                     "application/octet-stream": unknown;
+                    "application/x-npy": unknown;
+                    "application/x-ndjson": unknown;
+                };
+            };
+            /** @description The answer has an ETag of If-None-Match, and is not sent again */
+            304: {
+                headers: {
+                    /** @description Names the answer */
+                    etag?: unknown;
+                    /** @description `no-cache`: may be kept, and asked for again with If-None-Match */
+                    "cache-control"?: unknown;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
                 };
             };
             /** @description `INVALID_REQUEST`: A parameter or field is missing, unknown or not what it should be */
@@ -1543,7 +1777,14 @@ export interface operations {
                 "image/png": unknown;
                 "image/jpeg": unknown;
                 "image/webp": unknown;
+                "multipart/form-data": {
+                    labels?: string[];
+                } & {
+                    [key: string]: unknown;
+                };
                 "application/octet-stream": unknown;
+                "application/x-npy": unknown;
+                "application/x-ndjson": unknown;
             };
         };
         responses: {
@@ -1552,7 +1793,7 @@ export interface operations {
                 headers: {
                     /** @description `name/version` of the model that answered */
                     "elbo-model"?: unknown;
-                    /** @description Dimensions of the tensor in an octet-stream body, separated by commas */
+                    /** @description Dimensions of the tensor in an octet-stream or NumPy body, separated by commas */
                     "elbo-shape"?: unknown;
                     [name: string]: unknown;
                 };
@@ -1560,6 +1801,8 @@ export interface operations {
                     "application/json": components["schemas"]["AnomalyScores"];
                     "image/png": unknown;
                     "application/octet-stream": unknown;
+                    "application/x-npy": unknown;
+                    "application/x-ndjson": unknown;
                 };
             };
             /** @description `INVALID_REQUEST`: A parameter or field is missing, unknown or not what it should be. `INVALID_JSON`: The body is not valid JSON */
@@ -1648,7 +1891,10 @@ export interface operations {
     listModels: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description ETags of answers that are there already */
+                "if-none-match"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -1657,10 +1903,27 @@ export interface operations {
             /** @description What is loaded */
             200: {
                 headers: {
+                    /** @description Names the answer */
+                    etag?: unknown;
+                    /** @description `no-cache`: may be kept, and asked for again with If-None-Match */
+                    "cache-control"?: unknown;
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["ModelList"];
+                };
+            };
+            /** @description The answer has an ETag of If-None-Match, and is not sent again */
+            304: {
+                headers: {
+                    /** @description Names the answer */
+                    etag?: unknown;
+                    /** @description `no-cache`: may be kept, and asked for again with If-None-Match */
+                    "cache-control"?: unknown;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
                 };
             };
             /** @description `INVALID_REQUEST`: A parameter or field is missing, unknown or not what it should be */
@@ -1689,7 +1952,10 @@ export interface operations {
                 /** @description Loaded version of the model; the latest if left out */
                 version?: string;
             };
-            header?: never;
+            header?: {
+                /** @description ETags of answers that are there already */
+                "if-none-match"?: string;
+            };
             path: {
                 /** @description Name of a loaded model */
                 name: string;
@@ -1701,10 +1967,27 @@ export interface operations {
             /** @description The model */
             200: {
                 headers: {
+                    /** @description Names the answer */
+                    etag?: unknown;
+                    /** @description `no-cache`: may be kept, and asked for again with If-None-Match */
+                    "cache-control"?: unknown;
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["ModelDetails"];
+                };
+            };
+            /** @description The answer has an ETag of If-None-Match, and is not sent again */
+            304: {
+                headers: {
+                    /** @description Names the answer */
+                    etag?: unknown;
+                    /** @description `no-cache`: may be kept, and asked for again with If-None-Match */
+                    "cache-control"?: unknown;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
                 };
             };
             /** @description `INVALID_REQUEST`: A parameter or field is missing, unknown or not what it should be */

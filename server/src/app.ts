@@ -4,6 +4,8 @@ import { type FastifyBaseLogger, type FastifyInstance, fastify, LogController } 
 import type { InferenceService } from './inference/service.js';
 import { InferenceStatistics } from './inference/statistics.js';
 import { OPEN_INFERENCE_PREFIX } from './open-inference-errors.js';
+import { caching } from './plugins/caching.js';
+import { compression } from './plugins/compression.js';
 import { content } from './plugins/content.js';
 import { errors, sendProblem } from './plugins/errors.js';
 import { metrics } from './plugins/metrics.js';
@@ -15,6 +17,8 @@ import { anomalyScoreRoutes } from './routes/anomaly-score.js';
 import { decodeRoute } from './routes/decode.js';
 import { encodeRoute } from './routes/encode.js';
 import { healthRoutes } from './routes/health.js';
+import { interpolateRoute } from './routes/interpolate.js';
+import { isStreaming } from './routes/line-stream.js';
 import { metricsRoute } from './routes/metrics.js';
 import { modelRoutes } from './routes/models.js';
 import { openInferenceRoutes } from './routes/open-inference.js';
@@ -25,6 +29,8 @@ import {
   DecodeAnswer,
   EncodeAnswer,
   InputsBody,
+  InterpolateAnswer,
+  InterpolateBody,
   LatentsBody,
   SampleAnswer,
   SampleBody,
@@ -78,9 +84,11 @@ export async function buildApp({ service, bodyLimit, logger }: AppOptions): Prom
     InputsBody,
     LatentsBody,
     SampleBody,
+    InterpolateBody,
     EncodeAnswer,
     DecodeAnswer,
     SampleAnswer,
+    InterpolateAnswer,
     ScoreAnswer,
     ModelSummary,
     ModelList,
@@ -95,12 +103,15 @@ export async function buildApp({ service, bodyLimit, logger }: AppOptions): Prom
   await app.register(validation);
   await app.register(content);
   await app.register(accepts);
+  await app.register(caching);
+  await app.register(compression);
   await app.register(metrics);
   await app.register(openapi);
   for (const routes of [
     encodeRoute,
     decodeRoute,
     sampleRoute,
+    interpolateRoute,
     reconstructRoute,
     anomalyScoreRoutes,
     modelRoutes,
@@ -119,6 +130,8 @@ function answerClientError(error: Error & { code?: string }, socket: Socket): vo
     socket.destroy();
     return;
   }
+  // Its lines have a timeout of their own.
+  if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && isStreaming(socket)) return;
   const [code, detail] = clientProblem(error);
   socket.end(rawProblemResponse(code, detail), () => socket.destroy());
 }

@@ -99,8 +99,12 @@ const BY_INFERENCE_CODE: Readonly<Record<InferenceErrorCode, ProblemCode>> = {
 
 const BY_CODEC_CODE: Readonly<Record<CodecErrorCode, ProblemCode>> = {
   INVALID_INPUT: 'INVALID_INPUT',
+  INVALID_JSON: 'INVALID_JSON',
   INVALID_IMAGE: 'INVALID_IMAGE',
   IMAGE_TOO_LARGE: 'IMAGE_TOO_LARGE',
+  BODY_TOO_LARGE: 'BODY_TOO_LARGE',
+  TOO_MANY_ITEMS: 'TOO_MANY_ITEMS',
+  REQUEST_TIMEOUT: 'REQUEST_TIMEOUT',
 };
 
 /** The problem that an error from anywhere in the service is answered with; what is unexpected becomes INTERNAL. */

@@ -57,6 +57,7 @@ describe('openapi/openapi.json', () => {
         'post /decode',
         'post /sample',
         'post /reconstruct',
+        'post /interpolate',
         'get /anomaly-score',
         'post /anomaly-score',
         'get /models',
@@ -118,6 +119,35 @@ describe('openapi/openapi.json', () => {
           .post('/decode')
           .send({ latents: [[0, 0, 0, 0]] }),
       ],
+      [
+        '/interpolate',
+        'post',
+        request(running.url)
+          .post('/interpolate')
+          .send({ inputs: [item, item] }),
+      ],
+      [
+        '/interpolate',
+        'post',
+        request(running.url)
+          .post('/interpolate?steps=1')
+          .send({ inputs: [item, item] }),
+      ],
+      [
+        '/interpolate',
+        'post',
+        request(running.url)
+          .post('/interpolate?model=conditional&label=a')
+          .send({
+            latents: [
+              [0, 0, 0, 0],
+              [1, 1, 1, 1],
+            ],
+            path: 'spherical',
+          }),
+      ],
+      ['/encode', 'post', request(running.url).post('/encode').set('content-type', 'application/x-ndjson').send('[1]')],
+      ['/encode', 'post', request(running.url).post('/encode').attach('file', Buffer.from('?'), 'x')],
       ['/sample', 'post', request(running.url).post('/sample')],
       ['/sample', 'post', request(running.url).post('/sample?count=0')],
       ['/sample', 'post', request(running.url).post('/sample').set('accept', 'text/html')],
@@ -192,6 +222,31 @@ describe('openapi/openapi.json', () => {
       const valid = ajv.validate({ $ref: `document#/${pointer}` }, body);
       expect(ajv.errorsText(), `${method} ${path} ${status}`).toBe('No errors');
       expect(valid).toBe(true);
+    }
+  });
+
+  it('names every type that a body or an answer of it can have', async () => {
+    const inputs = [Array(64).fill(0.5)];
+    const latents = [
+      [0, 0, 0, 0],
+      [1, 1, 1, 1],
+    ];
+    const bodies = {
+      '/encode': { inputs },
+      '/reconstruct': { inputs },
+      '/anomaly-score': { inputs },
+      '/decode': { latents },
+      '/interpolate': { latents },
+      '/sample': {},
+    };
+    for (const [path, body] of Object.entries(bodies)) {
+      const { requestBody, responses } = document.paths[path]?.post ?? {};
+      const refused = await request(running.url).post(`${path}?model=grey`).set('accept', 'text/html').send(body);
+      const [, possible = ''] = /this can be had as (.*)$/.exec(refused.body.detail) ?? [];
+      expect(possible.split(', ').sort(), path).toEqual(Object.keys(responses?.['200']?.content ?? {}).sort());
+      const wrong = await request(running.url).post(path).set('content-type', 'text/x-unknown').send('x');
+      const [, taken = ''] = /expected one of (.*)$/.exec(wrong.body.detail) ?? [];
+      expect(taken.split(', '), path).toEqual(Object.keys(requestBody?.content ?? {}));
     }
   });
 

@@ -9,10 +9,22 @@ import { named, numbersFromJson } from './numbers.js';
 export function latentsFromJson(latents: readonly unknown[], size: number): Float32Array {
   const data = new Float32Array(latents.length * size);
   for (const [i, latent] of latents.entries()) {
-    if (!Array.isArray(latent)) {
-      throw new CodecError('INVALID_INPUT', `latents[${i}] is ${named(latent)}; expected an array of ${size} numbers`);
-    }
-    numbersFromJson(latent, `latents[${i}]`, { shape: [size] }, data.subarray(i * size, (i + 1) * size));
+    decodeLatent(latent, `latents[${i}]`, data.subarray(i * size, (i + 1) * size));
   }
   return data;
+}
+
+/**
+ * Writes one latent given as JSON.
+ * @param target as long as a latent
+ * @throws {CodecError} INVALID_INPUT, naming the element
+ */
+export function decodeLatent(latent: unknown, field: string, target: Float32Array): void {
+  if (!Array.isArray(latent)) {
+    throw new CodecError(
+      'INVALID_INPUT',
+      `${field} is ${named(latent)}; expected an array of ${target.length} numbers`,
+    );
+  }
+  numbersFromJson(latent, field, { shape: [target.length] }, target);
 }

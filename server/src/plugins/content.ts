@@ -1,7 +1,9 @@
+import multipart from '@fastify/multipart';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import fp from 'fastify-plugin';
 import { parse as parseJson } from 'secure-json-parse';
 import { IMAGE_TYPES } from '../codecs/items.js';
+import { isPartAFile, multipartLimits, readForm } from '../codecs/multipart.js';
 import { ProblemError } from '../problems.js';
 
 declare module 'fastify' {
@@ -26,10 +28,28 @@ export const content = fp(async (app: FastifyInstance) => {
     }
   });
   app.addContentTypeParser<Buffer>(
-    ['application/octet-stream', ...IMAGE_TYPES],
+    ['application/octet-stream', 'application/x-npy', ...IMAGE_TYPES],
     { parseAs: 'buffer' },
     (_request, body, done) => done(null, body),
   );
+  // Read by the route while it answers, so that it may be of any length.
+  app.addContentTypeParser('application/x-ndjson', (_request, body, done) => done(null, body));
+  const { bodyLimit = 0 } = app.initialConfig;
+  await app.register(multipart, { limits: multipartLimits(bodyLimit), isPartAFile });
+  app.addHook('preValidation', async (request) => {
+    if (!request.isMultipart()) return;
+    if (Number(request.headers['content-length'] ?? 0) > bodyLimit) {
+      throw new ProblemError('BODY_TOO_LARGE', `the body has more than the limit of ${bodyLimit} bytes`);
+    }
+    try {
+      request.body = await readForm(request.parts(), bodyLimit);
+    } catch (error) {
+      // Node drops the rest of a body that nobody has begun to read, but not of one that somebody has stopped to read.
+      request.raw.unpipe();
+      request.raw.resume();
+      throw error;
+    }
+  });
 
   app.addHook('onRequest', async (request) => {
     const accepted = acceptedTypes(request);

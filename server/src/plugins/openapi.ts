@@ -1,12 +1,8 @@
-import { readFileSync } from 'node:fs';
 import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import type { FastifyInstance } from 'fastify';
 import fp from 'fastify-plugin';
-
-export const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
-  version: string;
-};
+import { VERSION } from '../version.js';
 
 /** Describes the routes registered after it: `/openapi.json`, and a page to try them on at `/docs`. */
 export const openapi = fp(async (app: FastifyInstance) => {
@@ -20,7 +16,7 @@ export const openapi = fp(async (app: FastifyInstance) => {
       openapi: '3.1.0',
       info: {
         title: 'Elbo',
-        version,
+        version: VERSION,
         description: 'Variational autoencoders as a service: embeddings, synthetic samples and anomaly scores.',
         license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
       },
@@ -52,7 +48,7 @@ export const openapi = fp(async (app: FastifyInstance) => {
     // Without TLS in front, a browser would look for the page's scripts where nobody serves them.
     transformStaticCSP: (header) => header.replace(/\s*upgrade-insecure-requests;?/, ''),
   });
-  app.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger());
+  app.get('/openapi.json', { config: { caching: 'revalidate' }, schema: { hide: true } }, async () => app.swagger());
   app.get('/', { schema: { hide: true } }, async (_request, reply) => reply.redirect('/docs'));
 });
 

@@ -3,26 +3,49 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
 import { pngFromErrorMap } from '../codecs/image-output.js';
-import { type EncodedItems, itemsFromBase64, itemsFromList } from '../codecs/items.js';
+import { type EncodedItems, itemsFromBase64, itemsFromList, jsonItemDecoder } from '../codecs/items.js';
 import type { ServedModel } from '../inference/model.js';
+import type { Scoring } from '../inference/service.js';
+import { etagOf, isModified, notModified } from '../plugins/caching.js';
 import { ProblemError } from '../problems.js';
-import { BODY_PROBLEMS, IMAGE_PROBLEMS, INFERENCE_PROBLEMS, problems, query } from '../schemas/common.js';
-import { answer, INPUT_CONTENT } from '../schemas/inference.js';
-import { sendFloat32, sendJson, sendPng } from './inference-reply.js';
 import {
-  BINARY_TYPE,
+  BODY_PROBLEMS,
+  CACHE_HEADERS,
+  CONDITIONAL,
+  IMAGE_PROBLEMS,
+  INFERENCE_PROBLEMS,
+  NOT_MODIFIED,
+  problems,
+  query,
+} from '../schemas/common.js';
+import { answer, STREAM_CONTENT } from '../schemas/inference.js';
+import { VERSION } from '../version.js';
+import { sendJson, sendLines, sendPng, sendTensor } from './inference-reply.js';
+import {
   clientGone,
+  isTensorType,
   itemOutputTypes,
   itemsOf,
   JSON_TYPE,
+  LINES_TYPE,
   outputType,
   PNG_TYPE,
 } from './inference-request.js';
+import { answerLines, hasLines } from './line-stream.js';
 import { labelsOf } from './request-labels.js';
 
 /** Columns that an item's explanation names, if not told otherwise, and at most. */
 const DEFAULT_CONTRIBUTIONS = 3;
 const MAX_CONTRIBUTIONS = 1000;
+
+const identities = new WeakMap<ServedModel, string>();
+
+/** Changes with anything of a model: its manifest has the hashes of all its files. */
+function identityOf(model: ServedModel): string {
+  const known = identities.get(model) ?? etagOf(JSON.stringify(model.manifest));
+  identities.set(model, known);
+  return known;
+}
 
 const NOTHING = new Float32Array(0);
 
@@ -41,8 +64,11 @@ const QUESTION = {
 };
 
 const ANSWER = answer('Scores, larger is more anomalous', 'AnomalyScores', {
-  'image/png': 'Where each item is unlike what the model knows: the error over the item, one image or a grid',
+  'image/png':
+    'Where each item is unlike what the model knows: the error over the item, one image or a grid in reading order',
   'application/octet-stream': 'The error map as little-endian float32, N x input shape: nats of each number',
+  'application/x-npy': 'The same as a NumPy array of float32',
+  'application/x-ndjson': "An item's object of `scores` a line",
 });
 
 export const anomalyScoreRoutes: FastifyPluginAsyncTypebox = async (app) => {
@@ -54,7 +80,7 @@ export const anomalyScoreRoutes: FastifyPluginAsyncTypebox = async (app) => {
         tags: ['inference'],
         summary: 'How unlike the training data items are, with a p-value',
         querystring: query(QUESTION),
-        body: { content: INPUT_CONTENT },
+        body: { content: STREAM_CONTENT },
         response: {
           200: ANSWER,
           ...problems(...INFERENCE_PROBLEMS, ...BODY_PROBLEMS, ...IMAGE_PROBLEMS, 'RATE_NOT_STATED'),
@@ -63,6 +89,7 @@ export const anomalyScoreRoutes: FastifyPluginAsyncTypebox = async (app) => {
     },
     async (request, reply) => {
       const model = app.service.registry.get(request.query.model, request.query.version);
+      if (hasLines(request)) return scoreLines(request, reply, model, request.query);
       return score(request, reply, model, itemsOf(request, model), request.query);
     },
   );
@@ -70,17 +97,20 @@ export const anomalyScoreRoutes: FastifyPluginAsyncTypebox = async (app) => {
   app.get(
     '/anomaly-score',
     {
+      config: { caching: 'revalidate' },
       schema: {
         operationId: 'scoreAnomaly',
         tags: ['inference'],
         summary: 'How unlike the training data one item is, with a p-value',
+        headers: CONDITIONAL,
         querystring: query({
           input: Type.Optional(Type.String({ description: 'A PNG, JPEG or WebP image as base64url' })),
           values: Type.Optional(Type.String({ description: 'The numbers of one item, separated by commas' })),
           ...QUESTION,
         }),
         response: {
-          200: ANSWER,
+          200: { ...ANSWER, headers: { ...ANSWER.headers, ...CACHE_HEADERS } },
+          ...NOT_MODIFIED,
           ...problems(
             ...INFERENCE_PROBLEMS,
             ...IMAGE_PROBLEMS,
@@ -97,6 +127,11 @@ export const anomalyScoreRoutes: FastifyPluginAsyncTypebox = async (app) => {
       if ((input === undefined) === (values === undefined)) {
         throw new ProblemError('INVALID_REQUEST', 'expected one of the query parameters input and values');
       }
+      const type = outputType(request, itemOutputTypes(model));
+      const etag = etagOf(VERSION, app.service.status.provider, identityOf(model), JSON.stringify(request.query), type);
+      reply.header('vary', 'accept').header('etag', etag);
+      // The model need not run again: only what was answered with 200 before has an ETag that a client can know.
+      if (!isModified(request, etag)) return reply.send(notModified(reply));
       const items =
         values === undefined
           ? itemsFromBase64(input ?? '', 'input', model.manifest.input)
@@ -110,13 +145,14 @@ export const anomalyScoreRoutes: FastifyPluginAsyncTypebox = async (app) => {
     reply: FastifyReply,
     model: ServedModel,
     items: EncodedItems,
-    { fpr: falsePositiveRate, explain = DEFAULT_CONTRIBUTIONS }: { readonly fpr?: number; readonly explain?: number },
+    { fpr: falsePositiveRate, explain = DEFAULT_CONTRIBUTIONS }: Question,
   ): Promise<FastifyReply> {
     const { service } = app;
     const { input } = model.manifest;
     const type = outputType(request, itemOutputTypes(model));
     const isTable = input.kind === 'vector';
-    const parts = type !== JSON_TYPE || (isTable && explain > 0);
+    const explains = isTable && explain > 0;
+    const parts = explains || (type !== JSON_TYPE && type !== LINES_TYPE);
     const signal = clientGone(reply);
     return service.admit(items.count, async () => {
       const labels = labelsOf(request, model, items.count);
@@ -124,29 +160,79 @@ export const anomalyScoreRoutes: FastifyPluginAsyncTypebox = async (app) => {
       // The service takes the memory of what it scores, and an explanation shows the items, too.
       const scored = parts ? data.slice() : data;
       const scoring = await service.score(model, scored, { falsePositiveRate, parts, labels, signal });
-      const { errorMap = NOTHING, expected = NOTHING } = scoring.parts ?? {};
-      if (type === BINARY_TYPE) return sendFloat32(reply, model, errorMap, [items.count, ...input.shape]);
+      const { errorMap = NOTHING } = scoring.parts ?? {};
+      if (isTensorType(type)) return sendTensor(reply, model, type, errorMap, [items.count, ...input.shape]);
       if (type === PNG_TYPE && !isTable) return sendPng(reply, model, await pngFromErrorMap(data, errorMap, input));
-      const row = (values: Float32Array, i: number) => values.subarray(i * model.itemSize, (i + 1) * model.itemSize);
+      const answers = answersOf(model, scoring, data, explains ? explain : undefined);
+      if (type === LINES_TYPE) return sendLines(reply, model, scoreLinesOf(answers, labels));
       return sendJson(reply, model, {
         labels,
         false_positive_rate: scoring.falsePositiveRate,
         threshold: scoring.threshold,
-        scores: scoring.scores.map((one, i) => ({
-          score: one.score,
-          p_value: one.pValue,
-          is_anomaly: one.isAnomaly,
-          components: one.components,
-          ...(isTable &&
-            parts && {
-              contributions: largestContributions(
-                { observed: row(data, i), expected: row(expected, i), errors: row(errorMap, i) },
-                input.columns,
-                explain,
-              ),
-            }),
-        })),
+        scores: answers,
       });
     });
   }
+
+  function scoreLines(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    model: ServedModel,
+    { fpr: falsePositiveRate, explain = DEFAULT_CONTRIBUTIONS }: Question,
+  ): Promise<FastifyReply> {
+    const { input } = model.manifest;
+    const parts = input.kind === 'vector' && explain > 0;
+    return answerLines(app, request, reply, model, {
+      size: model.itemSize,
+      decode: jsonItemDecoder(input),
+      answer: async (rows, options) => {
+        const scored = parts ? rows.slice() : rows;
+        const scoring = await app.service.score(model, scored, { falsePositiveRate, parts, ...options });
+        return scoreLinesOf(answersOf(model, scoring, rows, parts ? explain : undefined), options.labels);
+      },
+    });
+  }
 };
+
+/** Parameters of a query. */
+interface Question {
+  readonly fpr?: number;
+  readonly explain?: number;
+}
+
+/**
+ * What is answered of each item.
+ * @param data the items, N x input shape
+ * @param explain columns that contribute most and are named; none where unset
+ */
+function answersOf(
+  model: ServedModel,
+  scoring: Scoring,
+  data: Float32Array,
+  explain: number | undefined,
+): Record<string, unknown>[] {
+  const { input } = model.manifest;
+  const { errorMap = NOTHING, expected = NOTHING } = scoring.parts ?? {};
+  const row = (values: Float32Array, i: number) => values.subarray(i * model.itemSize, (i + 1) * model.itemSize);
+  return scoring.scores.map((one, i) => ({
+    score: one.score,
+    p_value: one.pValue,
+    is_anomaly: one.isAnomaly,
+    components: one.components,
+    ...(input.kind === 'vector' &&
+      explain !== undefined && {
+        contributions: largestContributions(
+          { observed: row(data, i), expected: row(expected, i), errors: row(errorMap, i) },
+          input.columns,
+          explain,
+        ),
+      }),
+  }));
+}
+
+function scoreLinesOf(
+  answers: readonly Record<string, unknown>[],
+  labels: readonly number[] | undefined,
+): Iterable<string> {
+  return answers.map((one, i) => `${JSON.stringify({ label: labels?.[i], ...one })}\n`);
+}

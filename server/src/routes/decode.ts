@@ -1,11 +1,15 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
+import type { FastifyRequest } from 'fastify';
 import { numbersFromFloat32 } from '../codecs/float32.js';
-import { latentsFromJson } from '../codecs/latents.js';
+import { decodeLatent, latentsFromJson } from '../codecs/latents.js';
+import { numbersFromNpy } from '../codecs/npy.js';
+import type { ServedModel } from '../inference/model.js';
 import { contentTypeOf } from '../plugins/content.js';
 import { BODY_PROBLEMS, IMAGE_PROBLEMS, INFERENCE_PROBLEMS, problems, query } from '../schemas/common.js';
 import { answer, ITEM_OUTPUTS, LATENTS_CONTENT } from '../schemas/inference.js';
-import { sendItems } from './inference-reply.js';
-import { BINARY_TYPE, clientGone, itemOutputTypes, outputType } from './inference-request.js';
+import { itemLines, sendItems } from './inference-reply.js';
+import { BINARY_TYPE, clientGone, itemOutputTypes, NPY_TYPE, outputType } from './inference-request.js';
+import { answerLines, hasLines } from './line-stream.js';
 import { labelsOf } from './request-labels.js';
 
 export const decodeRoute: FastifyPluginAsyncTypebox = async (app) => {
@@ -28,11 +32,15 @@ export const decodeRoute: FastifyPluginAsyncTypebox = async (app) => {
       const { service } = app;
       const signal = clientGone(reply);
       const model = service.registry.get(request.query.model, request.query.version);
+      if (hasLines(request)) {
+        return answerLines(app, request, reply, model, {
+          size: model.latentSize,
+          decode: decodeLatent,
+          answer: async (rows, options) => itemLines(model, await service.decode(model, rows, options), options.labels),
+        });
+      }
       const type = outputType(request, itemOutputTypes(model));
-      const latents =
-        contentTypeOf(request) === BINARY_TYPE
-          ? numbersFromFloat32(request.body as Buffer, { shape: [model.latentSize] })
-          : latentsFromJson((request.body as { latents: unknown[] }).latents, model.latentSize);
+      const latents = latentsOf(request, model);
       const count = latents.length / model.latentSize;
       return service.admit(count, async () => {
         const labels = labelsOf(request, model, count);
@@ -41,3 +49,15 @@ export const decodeRoute: FastifyPluginAsyncTypebox = async (app) => {
     },
   );
 };
+
+/** The latents in a request's body, N x Z. */
+function latentsOf(request: FastifyRequest, { latentSize }: ServedModel): Float32Array {
+  switch (contentTypeOf(request)) {
+    case BINARY_TYPE:
+      return numbersFromFloat32(request.body as Buffer, { shape: [latentSize] });
+    case NPY_TYPE:
+      return numbersFromNpy(request.body as Buffer, { shape: [latentSize] });
+    default:
+      return latentsFromJson((request.body as { latents: unknown[] }).latents, latentSize);
+  }
+}

@@ -17,6 +17,7 @@ export const healthRoutes: FastifyPluginAsyncTypebox = async (app) => {
   app.get(
     '/health/live',
     {
+      config: { caching: 'never' },
       schema: {
         operationId: 'live',
         tags: ['health'],
@@ -33,6 +34,7 @@ export const healthRoutes: FastifyPluginAsyncTypebox = async (app) => {
   app.get(
     '/health/ready',
     {
+      config: { caching: 'never' },
       schema: {
         operationId: 'ready',
         tags: ['health'],

@@ -1,6 +1,15 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Static } from 'typebox';
-import { type EncodedItems, itemsFromFloat32, itemsFromImage, itemsFromJson, itemsFromRows } from '../codecs/items.js';
+import {
+  type EncodedItems,
+  itemsFromFiles,
+  itemsFromFloat32,
+  itemsFromImage,
+  itemsFromJson,
+  itemsFromNpy,
+  itemsFromRows,
+} from '../codecs/items.js';
+import type { Form } from '../codecs/multipart.js';
 import type { ServedModel } from '../inference/model.js';
 import { contentTypeOf } from '../plugins/content.js';
 import { ProblemError } from '../problems.js';
@@ -9,7 +18,12 @@ import type { InputsBody } from '../schemas/inference.js';
 export const JSON_TYPE = 'application/json';
 export const BINARY_TYPE = 'application/octet-stream';
 export const PNG_TYPE = 'image/png';
-export type OutputType = typeof JSON_TYPE | typeof BINARY_TYPE | typeof PNG_TYPE;
+export const NPY_TYPE = 'application/x-npy';
+export const LINES_TYPE = 'application/x-ndjson';
+export const FORM_TYPE = 'multipart/form-data';
+/** Types that hold one tensor. */
+export type TensorType = typeof BINARY_TYPE | typeof NPY_TYPE;
+export type OutputType = typeof JSON_TYPE | typeof PNG_TYPE | typeof LINES_TYPE | TensorType;
 
 /** The items in a request's body; its content type is one of the route's already. */
 export function itemsOf(request: FastifyRequest, model: ServedModel): EncodedItems {
@@ -23,6 +37,10 @@ export function itemsOf(request: FastifyRequest, model: ServedModel): EncodedIte
     }
     case BINARY_TYPE:
       return itemsFromFloat32(request.body as Buffer, input);
+    case NPY_TYPE:
+      return itemsFromNpy(request.body as Buffer, input);
+    case FORM_TYPE:
+      return itemsFromFiles((request.body as Form).files, input);
     default:
       return itemsFromImage(request.body as Buffer, 'body', input);
   }
@@ -46,7 +64,12 @@ export function outputType<Type extends OutputType>(request: FastifyRequest, pos
 
 /** Types that a model's items can be had as: only images make a picture. */
 export function itemOutputTypes({ manifest }: ServedModel): readonly OutputType[] {
-  return manifest.input.kind === 'image' ? [JSON_TYPE, PNG_TYPE, BINARY_TYPE] : [JSON_TYPE, BINARY_TYPE];
+  const others: readonly OutputType[] = [BINARY_TYPE, NPY_TYPE, LINES_TYPE];
+  return manifest.input.kind === 'image' ? [JSON_TYPE, PNG_TYPE, ...others] : [JSON_TYPE, ...others];
+}
+
+export function isTensorType(type: OutputType): type is TensorType {
+  return type === BINARY_TYPE || type === NPY_TYPE;
 }
 
 /**

@@ -6,6 +6,7 @@ export const metricsRoute: FastifyPluginAsyncTypebox = async (app) => {
   app.get(
     '/metrics',
     {
+      config: { caching: 'never' },
       schema: {
         operationId: 'metrics',
         tags: ['health'],

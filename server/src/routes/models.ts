@@ -1,19 +1,26 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
 import type { ServedModel } from '../inference/model.js';
-import { MODEL_PARAMETERS, problems } from '../schemas/common.js';
+import { CACHE_HEADERS, CONDITIONAL, MODEL_PARAMETERS, NOT_MODIFIED, problems } from '../schemas/common.js';
 
 export const modelRoutes: FastifyPluginAsyncTypebox = async (app) => {
   app.get(
     '/models',
     {
+      config: { caching: 'revalidate' },
       schema: {
         operationId: 'listModels',
         tags: ['models'],
         summary: 'Every loaded version of every model',
+        headers: CONDITIONAL,
         querystring: Type.Object({}, { additionalProperties: false }),
         response: {
-          200: { description: 'What is loaded', content: { 'application/json': { schema: { $ref: 'ModelList#' } } } },
+          ...NOT_MODIFIED,
+          200: {
+            description: 'What is loaded',
+            headers: CACHE_HEADERS,
+            content: { 'application/json': { schema: { $ref: 'ModelList#' } } },
+          },
           ...problems('INVALID_REQUEST'),
         },
       },
@@ -24,14 +31,21 @@ export const modelRoutes: FastifyPluginAsyncTypebox = async (app) => {
   app.get(
     '/models/:name',
     {
+      config: { caching: 'revalidate' },
       schema: {
         operationId: 'getModel',
         tags: ['models'],
         summary: 'One model: shapes, latent structure, calibration, metrics, training record',
         params: Type.Object({ name: Type.String({ description: 'Name of a loaded model' }) }),
+        headers: CONDITIONAL,
         querystring: Type.Object({ version: MODEL_PARAMETERS.version }, { additionalProperties: false }),
         response: {
-          200: { description: 'The model', content: { 'application/json': { schema: { $ref: 'ModelDetails#' } } } },
+          ...NOT_MODIFIED,
+          200: {
+            description: 'The model',
+            headers: CACHE_HEADERS,
+            content: { 'application/json': { schema: { $ref: 'ModelDetails#' } } },
+          },
           ...problems('INVALID_REQUEST', 'MODEL_NOT_FOUND'),
         },
       },

@@ -11,7 +11,6 @@ import {
 } from '../codecs/open-inference.js';
 import { findGraph, findVersions, runGraph, type ServedGraph } from '../inference/graphs.js';
 import type { RunOptions } from '../inference/service.js';
-import { version } from '../plugins/openapi.js';
 import { ProblemError } from '../problems.js';
 import { BODY_PROBLEMS } from '../schemas/common.js';
 import {
@@ -22,6 +21,7 @@ import {
   openInferenceProblems,
   ServerMetadataSchema,
 } from '../schemas/open-inference.js';
+import { VERSION } from '../version.js';
 import { BINARY_TYPE, clientGone, JSON_TYPE } from './inference-request.js';
 import { repositoryRoutes } from './open-inference-repository.js';
 import { statisticsRoutes } from './open-inference-statistics.js';
@@ -76,7 +76,7 @@ export const openInferenceRoutes: FastifyPluginAsyncTypebox = async (app) => {
         response: ok(ServerMetadataSchema),
       },
     },
-    async () => ({ name: 'elbo', version, extensions: EXTENSIONS }),
+    async () => ({ name: 'elbo', version: VERSION, extensions: EXTENSIONS }),
   );
 
   app.get(

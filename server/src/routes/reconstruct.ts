@@ -1,8 +1,10 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
+import { jsonItemDecoder } from '../codecs/items.js';
 import { BODY_PROBLEMS, IMAGE_PROBLEMS, INFERENCE_PROBLEMS, problems, query } from '../schemas/common.js';
-import { answer, INPUT_CONTENT, ITEM_OUTPUTS } from '../schemas/inference.js';
-import { sendItems } from './inference-reply.js';
+import { answer, ITEM_OUTPUTS, STREAM_CONTENT } from '../schemas/inference.js';
+import { itemLines, sendItems } from './inference-reply.js';
 import { clientGone, itemOutputTypes, itemsOf, outputType } from './inference-request.js';
+import { answerLines, hasLines } from './line-stream.js';
 import { labelsOf } from './request-labels.js';
 
 export const reconstructRoute: FastifyPluginAsyncTypebox = async (app) => {
@@ -14,7 +16,7 @@ export const reconstructRoute: FastifyPluginAsyncTypebox = async (app) => {
         tags: ['inference'],
         summary: 'Encode and decode: what the model makes of each item',
         querystring: query({}),
-        body: { content: INPUT_CONTENT },
+        body: { content: STREAM_CONTENT },
         response: {
           200: answer('The reconstructions, from the means of q(z|x)', 'Decoding', ITEM_OUTPUTS),
           ...problems(...INFERENCE_PROBLEMS, ...BODY_PROBLEMS, ...IMAGE_PROBLEMS),
@@ -25,6 +27,14 @@ export const reconstructRoute: FastifyPluginAsyncTypebox = async (app) => {
       const { service } = app;
       const signal = clientGone(reply);
       const model = service.registry.get(request.query.model, request.query.version);
+      if (hasLines(request)) {
+        return answerLines(app, request, reply, model, {
+          size: model.itemSize,
+          decode: jsonItemDecoder(model.manifest.input),
+          answer: async (rows, options) =>
+            itemLines(model, await service.reconstruct(model, rows, options), options.labels),
+        });
+      }
       const type = outputType(request, itemOutputTypes(model));
       const items = itemsOf(request, model);
       return service.admit(items.count, async () => {

@@ -2,7 +2,9 @@ import { type Condition, classOf, classOfText } from '@elbo/models';
 import type { FastifyRequest } from 'fastify';
 import { named } from '../codecs/numbers.js';
 import type { ServedModel } from '../inference/model.js';
+import { contentTypeOf } from '../plugins/content.js';
 import { ProblemError } from '../problems.js';
+import { FORM_TYPE } from './inference-request.js';
 
 /** Class names that a message lists at most. */
 const NAMES_SHOWN = 10;
@@ -32,7 +34,9 @@ export function labelsOf(request: FastifyRequest, model: ServedModel, count: num
   if (labels.length !== count) {
     throw invalid(`body field labels has ${labels.length} labels; expected ${count}, one for each item`);
   }
-  return labels.map((each, i) => classInBody(each, `labels[${i}]`, model));
+  // A form has texts alone.
+  const find = contentTypeOf(request) === FORM_TYPE ? textOrNumber : classOf;
+  return labels.map((each, i) => checked(each, `body field labels[${i}]`, model, find));
 }
 
 /** @throws {ProblemError} INVALID_REQUEST where a query's `label` is no class of the model */
@@ -43,6 +47,25 @@ export function classInQuery(text: string, model: ServedModel): number {
 /** @throws {ProblemError} INVALID_REQUEST where the label in this field of a body is no class of the model */
 export function classInBody(label: number | string, field: string, model: ServedModel): number {
   return checked(label, `body field ${field}`, model, classOf);
+}
+
+/**
+ * The one class of a request whose items share it, from its query or its body.
+ * @returns undefined for a model without condition
+ * @throws {ProblemError} INVALID_REQUEST, naming the field and what was expected there
+ */
+export function classOnPath(
+  model: ServedModel,
+  inQuery: string | undefined,
+  inBody: number | string | undefined,
+): number | undefined {
+  if (inQuery !== undefined) return classInQuery(inQuery, model);
+  if (inBody !== undefined) return classInBody(inBody, 'label', model);
+  const { condition } = model.manifest;
+  if (condition === undefined) return undefined;
+  throw invalid(
+    `${IN_QUERY} (or, in JSON, body field label) is missing; model ${model.key} takes ${classesOf(condition)}`,
+  );
 }
 
 function checked<Label extends number | string>(
@@ -58,6 +81,10 @@ function checked<Label extends number | string>(
     throw invalid(`${field} is ${named(label)}; model ${model.key} takes ${classesOf(condition)}`);
   }
   return found;
+}
+
+function textOrNumber(condition: Condition, label: number | string): number | undefined {
+  return classOfText(condition, String(label));
 }
 
 function unexpected(field: string, { key }: ServedModel): ProblemError {

@@ -52,8 +52,8 @@ export const sampleRoute: FastifyPluginAsyncTypebox = async (app) => {
         const outputs = await service.decode(model, latents.slice(), { labels, signal });
         reply.header('elbo-seed', seed);
         const shape = [count, model.latentSize];
-        const fields = { seed, temperature, labels };
-        return sendItems(reply, model, type, outputs, fields, { latents: { data: latents, shape } });
+        const fields = { seed, temperature };
+        return sendItems(reply, model, type, outputs, { fields, labels, latents: { data: latents, shape } });
       });
     },
   );

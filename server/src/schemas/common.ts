@@ -65,6 +65,24 @@ export function problems(...codes: ProblemCode[]): Record<number, unknown> {
   return responses;
 }
 
+/** Headers of an answer that may be kept as long as it is asked each time whether it still holds. */
+export const CACHE_HEADERS = {
+  etag: { description: 'Names the answer', schema: { type: 'string' } },
+  'cache-control': {
+    description: '`no-cache`: may be kept, and asked for again with If-None-Match',
+    schema: { type: 'string' },
+  },
+};
+
+/** Request headers of routes with such answers. */
+export const CONDITIONAL = Type.Object({
+  'if-none-match': Type.Optional(Type.String({ description: 'ETags of answers that are there already' })),
+});
+
+export const NOT_MODIFIED: Record<number, unknown> = {
+  304: { description: 'The answer has an ETag of If-None-Match, and is not sent again', headers: CACHE_HEADERS },
+};
+
 /** What any route that runs a model can answer with. */
 export const INFERENCE_PROBLEMS = [
   'INVALID_REQUEST',

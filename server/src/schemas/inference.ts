@@ -1,9 +1,13 @@
 import { MAX_IMAGE_PIXELS } from '@elbo/models';
 import { type TSchema, Type } from 'typebox';
+import { PATHS, type Path } from '../routes/latent-path.js';
 import { binary, json } from './common.js';
 
 /** Samples in one request at most. */
 export const MAX_SAMPLES = 1024;
+
+/** Items on one path at most. */
+const MAX_STEPS = 256;
 
 const Model = { model: Type.String(), version: Type.String() };
 const Shape = Type.Array(Type.Integer(), { description: 'Shape of `outputs`: items, then the shape of one item' });
@@ -81,6 +85,41 @@ export const SampleBody = Type.Object(
   { $id: 'SampleRequest', title: 'SampleRequest', additionalProperties: false },
 );
 
+export const InterpolateParameters = {
+  steps: Type.Optional(
+    Type.Integer({ minimum: 2, maximum: MAX_STEPS, default: 8, description: 'Items on the path, both ends included' }),
+  ),
+  // As a string of certain values: a refusal of a union names its first member alone.
+  path: Type.Optional(
+    Type.Unsafe<Path>({
+      type: 'string',
+      enum: [...PATHS],
+      default: 'linear',
+      description: 'Straight, or along the sphere: the direction turns evenly; straight where the ends span no plane',
+    }),
+  ),
+};
+
+const Ends = (description: string) =>
+  Type.Optional(Type.Array(Type.Unknown(), { minItems: 2, maxItems: 2, description }));
+
+export const InterpolateBody = Type.Object(
+  {
+    inputs: Ends('Two items, as in `Inputs`; the path leads from one posterior mean to the other'),
+    latents: Ends('In place of `inputs`: two arrays of Z numbers'),
+    ...InterpolateParameters,
+    label: Type.Optional(
+      Label('Class of every item, its number or its name; only for models with a `condition`, and always for these'),
+    ),
+  },
+  {
+    $id: 'InterpolateRequest',
+    title: 'InterpolateRequest',
+    description: 'Either `inputs` or `latents`',
+    additionalProperties: false,
+  },
+);
+
 export const EncodeAnswer = Type.Object(
   {
     ...Model,
@@ -109,6 +148,18 @@ export const SampleAnswer = Type.Object(
     outputs: Outputs,
   },
   { $id: 'Samples', title: 'Samples', additionalProperties: false },
+);
+
+export const InterpolateAnswer = Type.Object(
+  {
+    ...Model,
+    path: Type.String(),
+    labels: AnsweredLabels,
+    shape: Shape,
+    latents: Rows('Along the path, steps x Z'),
+    outputs: Outputs,
+  },
+  { $id: 'Interpolation', title: 'Interpolation', additionalProperties: false },
 );
 
 const Value = (description: string) =>
@@ -164,7 +215,31 @@ export const INPUT_CONTENT: Record<string, { schema: TSchema }> = {
   'image/png': binary(`One PNG image of at most ${MAX_IMAGE_PIXELS} pixels`),
   'image/jpeg': binary(`One JPEG image of at most ${MAX_IMAGE_PIXELS} pixels`),
   'image/webp': binary(`One WebP image of at most ${MAX_IMAGE_PIXELS} pixels`),
+  'multipart/form-data': {
+    schema: Type.Unsafe({
+      type: 'object',
+      description:
+        'PNG, JPEG or WebP files under any field names, the items in their order; of conditional models, a field `labels` for ' +
+        'each, in place of the query parameter `label`. There are no other fields',
+      properties: { labels: { type: 'array', items: { type: 'string' } } },
+      additionalProperties: {},
+    }),
+  },
   'application/octet-stream': binary(`Items as ${FLOAT32}, N x input shape`),
+  'application/x-npy': binary(
+    'Items as a NumPy array of any numeric type, [N, …input shape], [N, numbers of an item], or one item without N. Of ' +
+      'images, bytes and bools are pixels, as in an image file; other types hold numbers within the value range',
+  ),
+};
+
+/** The same, and streams. */
+export const STREAM_CONTENT: Record<string, { schema: TSchema }> = {
+  ...INPUT_CONTENT,
+  'application/x-ndjson': binary(
+    'A stream of any length: one item a line, an array of numbers, a base64 image, or an object of the columns of a table. ' +
+      'The limit of a body is that of a line. Each is answered by one line of JSON, in order and as they come. What is wrong ' +
+      'with a later line than the first comes as the last line, `{"error": problem}`',
+  ),
 };
 
 /** Bodies of `/decode`. */
@@ -173,6 +248,8 @@ export const LATENTS_CONTENT: Record<string, { schema: TSchema }> = {
     one: { summary: 'A latent of two dimensions', value: { latents: [[0.3, -1.2]] } },
   }),
   'application/octet-stream': binary(`Latents as ${FLOAT32}, N x Z`),
+  'application/x-npy': binary('Latents as a NumPy array of any numeric type, [N, Z] or [Z]'),
+  'application/x-ndjson': binary('A stream of any length: one latent a line, an array of Z numbers'),
 };
 
 const header = (description: string) => ({ description, schema: { type: 'string' } });
@@ -180,7 +257,7 @@ const header = (description: string) => ({ description, schema: { type: 'string'
 /** Says what a body without names is. */
 export const ANSWER_HEADERS = {
   'elbo-model': header('`name/version` of the model that answered'),
-  'elbo-shape': header('Dimensions of the tensor in an octet-stream body, separated by commas'),
+  'elbo-shape': header('Dimensions of the tensor in an octet-stream or NumPy body, separated by commas'),
 };
 export const SEED_HEADER = { 'elbo-seed': header('The seed that random numbers were drawn with') };
 
@@ -198,6 +275,10 @@ export function answer(
 
 /** Ways that items come out. */
 export const ITEM_OUTPUTS = {
-  'image/png': 'One image, or a grid of all of them in reading order',
+  'image/png':
+    'One image, or a grid of all N in reading order: as many columns as the root of N, rounded up, with two grey pixels between images',
   'application/octet-stream': `${FLOAT32}, N x input shape`,
+  'application/x-npy': 'A NumPy array of float32, N x input shape',
+  'application/x-ndjson':
+    'An object of `output` a line, of `label` where the model has a condition, and of `latent` where there is no other way to know it',
 };

@@ -5,6 +5,7 @@ import { type FileHandle, mkdtemp, open, rename, rm, writeFile } from 'node:fs/p
 import { dirname, join } from 'node:path';
 import type { Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { NPY_HEADER_BYTES, npyHeader } from '@elbo/models';
 import { stringify } from 'csv-stringify/sync';
 import { ZipFile } from 'yazl';
 import { encodePng, imageGrid } from '../pictures/image-grid.js';
@@ -145,9 +146,6 @@ function plainValue(field: RowField, row: number): unknown {
 
 const NPY_TYPES = { float32: '<f4', float64: '<f8', int32: '<i4', bool: '|b1' } as const;
 
-/** Bytes that a header takes, whatever the number of rows will be: a multiple of 64, as NumPy writes them. */
-const NPY_HEADER_BYTES = 128;
-
 /**
  * Arrays of a .npz file, one a field: each grows in a file of its own, and the archive is made of them at the end, when their
  * lengths are known. Texts become numbers of an array that lists them, as `source` of `sources`.
@@ -251,18 +249,6 @@ class GrowingArray {
     if (this.#isOpen) await this.#file.close();
     this.#isOpen = false;
   }
-}
-
-/** Format version 1.0 of NumPy Enhancement Proposal 1. */
-export function npyHeader(type: string, shape: readonly number[]): Buffer {
-  const tuple = shape.length === 1 ? `(${shape[0]},)` : `(${shape.join(', ')})`;
-  const dictionary = `{'descr': '${type}', 'fortran_order': False, 'shape': ${tuple}, }`;
-  const header = Buffer.alloc(NPY_HEADER_BYTES, ' ', 'latin1');
-  header.write('\x93NUMPY\x01\x00', 'latin1');
-  header.writeUInt16LE(NPY_HEADER_BYTES - 10, 8);
-  header.write(dictionary, 10, 'latin1');
-  header.write('\n', NPY_HEADER_BYTES - 1, 'latin1');
-  return header;
 }
 
 /** An array of NumPy's `<U`: UTF-32, each text filled up with zeros to the length of the longest. */
