@@ -7,6 +7,7 @@ import type { Provider } from './provider.js';
 import { paddedRows } from './provider.js';
 import { ModelRegistry } from './registry.js';
 import { withLabels } from './rows.js';
+import type { RunTimes } from './run-times.js';
 import { type Outputs, Scheduler } from './scheduler.js';
 
 export interface ServiceOptions extends PoolOptions {
@@ -19,6 +20,8 @@ export interface RunOptions {
   /** Class numbers, one an item; only for models with a condition, and always for these. */
   readonly labels?: readonly number[] | undefined;
   readonly signal?: AbortSignal;
+  /** Filled with how long the request's runs took. */
+  readonly times?: RunTimes;
 }
 
 /** Parameters of q(z|x), each N x Z. */

@@ -1,18 +1,17 @@
-import { readFileSync } from 'node:fs';
 import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import type { FastifyInstance } from 'fastify';
 import fp from 'fastify-plugin';
-
-const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
-  version: string;
-};
+import { PACKAGE_VERSION } from '../package-version.js';
+import { withSecurity } from './openapi-security.js';
 
 /** Describes the routes registered after it: `/openapi.json`, and a page to try them on at `/docs`. */
 export const openapi = fp(async (app: FastifyInstance) => {
   const optionalBodies = new Set<string>();
+  const adminRoutes = new Set<string>();
   app.addHook('onRoute', ({ url, config }) => {
     if (config?.optionalBody === true) optionalBodies.add(url);
+    if (config?.admin === true) adminRoutes.add(url.replaceAll(/:(\w+)/g, '{$1}'));
   });
   await app.register(swagger, {
     convertConstToEnum: false,
@@ -20,7 +19,7 @@ export const openapi = fp(async (app: FastifyInstance) => {
       openapi: '3.1.0',
       info: {
         title: 'Elbo',
-        version,
+        version: PACKAGE_VERSION,
         description: 'Variational autoencoders as a service: embeddings, synthetic samples and anomaly scores.',
         license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
       },
@@ -42,6 +41,7 @@ export const openapi = fp(async (app: FastifyInstance) => {
         const body = openapiObject.paths?.[path]?.post?.requestBody;
         if (body !== undefined && 'required' in body) body.required = false;
       }
+      withSecurity(openapiObject, adminRoutes);
       return withPrefixItems(openapiObject) as typeof openapiObject;
     },
   });

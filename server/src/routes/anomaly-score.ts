@@ -17,6 +17,7 @@ import {
   JSON_TYPE,
   outputType,
   PNG_TYPE,
+  timed,
 } from './inference-request.js';
 import { labelsOf } from './request-labels.js';
 
@@ -101,7 +102,7 @@ export const anomalyScoreRoutes: FastifyPluginAsyncTypebox = async (app) => {
         values === undefined
           ? itemsFromBase64(input ?? '', 'input', model.manifest.input)
           : itemsFromList(values, 'values', model.manifest.input);
-      return score(request, reply, model, items, request.query);
+      return score(request, reply, model, timed(request, model, items), request.query);
     },
   );
 
@@ -123,10 +124,19 @@ export const anomalyScoreRoutes: FastifyPluginAsyncTypebox = async (app) => {
       const data = await items.decode();
       // The service takes the memory of what it scores, and an explanation shows the items, too.
       const scored = parts ? data.slice() : data;
-      const scoring = await service.score(model, scored, { falsePositiveRate, parts, labels, signal });
+      const scoring = await service.score(model, scored, {
+        falsePositiveRate,
+        parts,
+        labels,
+        signal,
+        times: request.times.run,
+      });
       const { errorMap = NOTHING, expected = NOTHING } = scoring.parts ?? {};
       if (type === BINARY_TYPE) return sendFloat32(reply, model, errorMap, [items.count, ...input.shape]);
-      if (type === PNG_TYPE && !isTable) return sendPng(reply, model, await pngFromErrorMap(data, errorMap, input));
+      if (type === PNG_TYPE && !isTable) {
+        const png = await request.times.during('encode', () => pngFromErrorMap(data, errorMap, input));
+        return sendPng(reply, model, png);
+      }
       const row = (values: Float32Array, i: number) => values.subarray(i * model.itemSize, (i + 1) * model.itemSize);
       return sendJson(reply, model, {
         labels,

@@ -29,14 +29,17 @@ export const decodeRoute: FastifyPluginAsyncTypebox = async (app) => {
       const signal = clientGone(reply);
       const model = service.registry.get(request.query.model, request.query.version);
       const type = outputType(request, itemOutputTypes(model));
-      const latents =
+      const latents = request.times.during('decode', () =>
         contentTypeOf(request) === BINARY_TYPE
           ? numbersFromFloat32(request.body as Buffer, { shape: [model.latentSize] })
-          : latentsFromJson((request.body as { latents: unknown[] }).latents, model.latentSize);
+          : latentsFromJson((request.body as { latents: unknown[] }).latents, model.latentSize),
+      );
       const count = latents.length / model.latentSize;
+      request.times.concerns(model, count);
       return service.admit(count, async () => {
         const labels = labelsOf(request, model, count);
-        return sendItems(reply, model, type, await service.decode(model, latents, { labels, signal }), { labels });
+        const outputs = await service.decode(model, latents, { labels, signal, times: request.times.run });
+        return sendItems(reply, model, type, outputs, { labels });
       });
     },
   );

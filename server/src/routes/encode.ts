@@ -46,19 +46,17 @@ export const encodeRoute: FastifyPluginAsyncTypebox = async (app) => {
       const model = service.registry.get(name, version);
       const type = outputType(request, [JSON_TYPE, BINARY_TYPE]);
       const items = itemsOf(request, model);
+      const times = request.times.run;
       return service.admit(items.count, async () => {
         const labels = labelsOf(request, model, items.count);
-        const encoding = await service.encode(model, await items.decode(), { labels, signal });
+        const encoding = await service.encode(model, await items.decode(), { labels, signal, times });
         const seed = sample ? (request.query.seed ?? randomInt(2 ** 32)) : undefined;
         const z = seed === undefined ? undefined : drawPosterior(encoding, seed);
         const parts = [encoding.mean, encoding.logVariance, ...(z === undefined ? [] : [z])];
         if (type === BINARY_TYPE) {
           if (seed !== undefined) reply.header('elbo-seed', seed);
-          return sendFloat32(reply, model, interleave(parts, model.latentSize), [
-            items.count,
-            parts.length,
-            model.latentSize,
-          ]);
+          const joined = request.times.during('encode', () => interleave(parts, model.latentSize));
+          return sendFloat32(reply, model, joined, [items.count, parts.length, model.latentSize]);
         }
         const shape = [items.count, model.latentSize];
         return sendJson(reply, model, seed === undefined ? { labels } : { labels, seed }, {

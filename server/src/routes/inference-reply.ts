@@ -13,7 +13,10 @@ export function sendJson(
   tensors: Readonly<Record<string, JsonTensor>> = {},
 ): FastifyReply {
   const { name, version } = manifest;
-  return reply.type(JSON_TYPE).send(jsonWithTensors({ model: name, version, ...fields }, tensors));
+  const json = reply.request.times.during('encode', () =>
+    jsonWithTensors({ model: name, version, ...fields }, tensors),
+  );
+  return reply.type(JSON_TYPE).send(json);
 }
 
 /** A tensor as little-endian float32. */
@@ -23,7 +26,8 @@ export function sendFloat32(
   data: Float32Array,
   shape: readonly number[],
 ): FastifyReply {
-  return named(reply, model, BINARY_TYPE).header('elbo-shape', shape.join(',')).send(float32FromNumbers(data));
+  const bytes = reply.request.times.during('encode', () => float32FromNumbers(data));
+  return named(reply, model, BINARY_TYPE).header('elbo-shape', shape.join(',')).send(bytes);
 }
 
 export function sendPng(reply: FastifyReply, model: ServedModel, png: Buffer): FastifyReply {
@@ -41,7 +45,10 @@ export async function sendItems(
 ): Promise<FastifyReply> {
   const { input } = model.manifest;
   const shape = [outputs.length / model.itemSize, ...input.shape];
-  if (type === PNG_TYPE && input.kind === 'image') return sendPng(reply, model, await pngFromItems(outputs, input));
+  if (type === PNG_TYPE && input.kind === 'image') {
+    const png = await reply.request.times.during('encode', () => pngFromItems(outputs, input));
+    return sendPng(reply, model, png);
+  }
   if (type === BINARY_TYPE) return sendFloat32(reply, model, outputs, shape);
   return sendJson(reply, model, { ...fields, shape }, { ...tensors, outputs: { data: outputs, shape } });
 }
