@@ -36,11 +36,11 @@ describe('a server with keys', () => {
   afterAll(() => running.close());
 
   it.each([
-    ['authorization', `Bearer ${old.key}`],
-    ['authorization', `bearer ${next.key}`],
-    ['x-api-key', next.key],
-    ['x-api-key', admin.key],
-  ])('takes %s: %s', async (header, value) => {
+    ['a bearer', 'authorization', `Bearer ${old.key}`],
+    ['a bearer in lower case', 'authorization', `bearer ${next.key}`],
+    ['a header of its own', 'x-api-key', next.key],
+    ['the key of an admin', 'x-api-key', admin.key],
+  ])('takes %s', async (_name, header, value) => {
     const response = await request(running.url).post('/sample?count=1').set(header, value);
     expect(response.status).toBe(200);
   });
