@@ -29,28 +29,23 @@ export const access = fp(
     const admins = new KeyRing(adminKeys);
     const open = new Set(openRoutes);
     app.decorateRequest('caller', null);
-    if (users.isEmpty && admins.isEmpty) {
-      app.addHook('onRequest', async (request) => {
-        if (isAdminRoute(request)) throw routeNotFound(request.url);
-      });
-      return;
-    }
-
-    app.addHook('onRequest', async (request) => {
-      const admin = isAdminRoute(request);
-      if (admin && admins.isEmpty) throw routeNotFound(request.url);
+    const refusal = (request: FastifyRequest): ProblemError | undefined => {
+      const { config, url } = request.routeOptions;
+      const admin = config.admin === true;
+      if (admin && admins.isEmpty) return routeNotFound(request.url);
+      if (users.isEmpty && admins.isEmpty) return undefined;
       const key = keyOf(request);
       const adminName = key === undefined ? undefined : admins.ownerOf(key);
       const name = key === undefined ? undefined : (users.ownerOf(key) ?? adminName);
       request.caller = name ?? null;
       if (admin) {
-        if (adminName !== undefined) return;
-        if (name !== undefined) throw new ProblemError('FORBIDDEN', 'this route takes an admin key; this is another');
-        throw unauthorized(key, 'an admin key');
+        if (adminName !== undefined) return undefined;
+        if (name === undefined) return unauthorized(key, 'an admin key');
+        return new ProblemError('FORBIDDEN', 'this route takes an admin key; this is another');
       }
-      if (name !== undefined || users.isEmpty || isOpen(request.routeOptions.url, open)) return;
-      throw unauthorized(key, 'a key');
-    });
+      return name !== undefined || users.isEmpty || isOpen(url, open) ? undefined : unauthorized(key, 'a key');
+    };
+    app.addHook('onRequest', (request, _reply, done) => done(refusal(request)));
   },
 );
 
@@ -64,10 +59,6 @@ function isOpen(url: string | undefined, open: ReadonlySet<OpenableRoute>): bool
   if (url === '/metrics') return open.has('metrics');
   const documentation = url === '/' || url === '/openapi.json' || url?.startsWith('/docs') === true;
   return documentation && open.has('docs');
-}
-
-function isAdminRoute(request: FastifyRequest): boolean {
-  return request.routeOptions.config.admin === true;
 }
 
 function keyOf({ headers }: FastifyRequest): string | undefined {

@@ -1,5 +1,4 @@
 import cors from '@fastify/cors';
-import helmet from '@fastify/helmet';
 import type { FastifyInstance } from 'fastify';
 import fp from 'fastify-plugin';
 
@@ -24,19 +23,14 @@ const EXPOSED_HEADERS = [
 ];
 
 /**
- * What browsers may do with answers. helmet makes its headers anew for each request, 50 times the cost of those above, so
- * it guards the pages alone.
+ * What browsers may do with answers. /docs has helmet for that, which makes its headers anew for each request.
  * @param options.corsOrigins origins of other pages that may call; none: no page may
  */
 export const browsers = fp(async (app: FastifyInstance, { corsOrigins }: { corsOrigins: readonly string[] }) => {
-  app.addHook('onRoute', (route) => {
-    if (route.url.startsWith('/docs')) route.helmet = {};
-  });
-  app.addHook('onRequest', async (_request, reply) => {
+  app.addHook('onRequest', (_request, reply, done) => {
     reply.headers(API_HEADERS);
+    done();
   });
-  // The pages' own policy of content comes from the plugin that knows their scripts.
-  await app.register(helmet, { global: false, contentSecurityPolicy: false });
   if (corsOrigins.length > 0) {
     await app.register(cors, {
       origin: corsOrigins.includes('*') ? '*' : [...corsOrigins],

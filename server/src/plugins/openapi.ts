@@ -1,3 +1,4 @@
+import helmet from '@fastify/helmet';
 import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import type { FastifyInstance } from 'fastify';
@@ -45,11 +46,15 @@ export const openapi = fp(async (app: FastifyInstance) => {
       return withPrefixItems(openapiObject) as typeof openapiObject;
     },
   });
-  await app.register(swaggerUi, {
-    routePrefix: '/docs',
-    staticCSP: true,
-    // Without TLS in front, a browser would look for the page's scripts where nobody serves them.
-    transformStaticCSP: (header) => header.replace(/\s*upgrade-insecure-requests;?/, ''),
+  await app.register(async (pages) => {
+    // The policy of content comes from the plugin that knows the page's scripts.
+    await pages.register(helmet, { contentSecurityPolicy: false });
+    await pages.register(swaggerUi, {
+      routePrefix: '/docs',
+      staticCSP: true,
+      // Without TLS in front, a browser would look for the page's scripts where nobody serves them.
+      transformStaticCSP: (header) => header.replace(/\s*upgrade-insecure-requests;?/, ''),
+    });
   });
   app.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger());
   app.get('/', { schema: { hide: true } }, async (_request, reply) => reply.redirect('/docs'));

@@ -27,9 +27,10 @@ export const shutdown = fp(async (app: FastifyInstance) => {
     sockets.add(socket);
     socket.once('close', () => sockets.delete(socket));
   });
-  app.addHook('onRequest', async ({ raw }, reply) => {
+  app.addHook('onRequest', ({ raw }, reply, done) => {
     requests.add(raw);
     reply.raw.once('close', () => requests.delete(raw));
+    done();
   });
   app.addHook('preClose', async () => {
     closing = true;
@@ -42,12 +43,13 @@ export const shutdown = fp(async (app: FastifyInstance) => {
     };
     setTimeout(dropUnfinished, BODY_GRACE_MS).unref();
   });
-  app.addHook('onRequest', async ({ routeOptions }) => {
+  app.addHook('onRequest', (request, _reply, done) => {
     // It lives until it has finished, and whoever is told otherwise might kill it before.
-    if (closing && routeOptions.url?.endsWith('/health/live') !== true)
-      throw new ProblemError('UNAVAILABLE', 'the service is stopping', { 'retry-after': '1' });
+    if (!closing || request.routeOptions.url?.endsWith('/health/live') === true) done();
+    else done(new ProblemError('UNAVAILABLE', 'the service is stopping', { 'retry-after': '1' }));
   });
-  app.addHook('onSend', async (_request, reply) => {
+  app.addHook('onSend', (_request, reply, _payload, done) => {
     if (closing) reply.header('connection', 'close');
+    done();
   });
 });
