@@ -65,8 +65,15 @@ export class RequestTimes {
   /** @see https://www.w3.org/TR/server-timing/ */
   get header(): string {
     const { decode, run, encode } = this;
-    return `decode;dur=${decode.toFixed(2)}, queue;dur=${run.queue.toFixed(2)}, inference;dur=${run.inference.toFixed(2)}, encode;dur=${encode.toFixed(2)}`;
+    return `decode;dur=${hundredths(decode)}, queue;dur=${hundredths(run.queue)}, inference;dur=${hundredths(run.inference)}, encode;dur=${hundredths(encode)}`;
   }
+}
+
+/** With two decimals, as toFixed(2), which takes several times as long. */
+function hundredths(value: number): string {
+  const whole = Math.round(value * 100);
+  const fraction = whole % 100;
+  return `${Math.floor(whole / 100)}.${fraction < 10 ? '0' : ''}${fraction}`;
 }
 
 /** Gives every request its `times`, and every answer of a model's a `server-timing` header. */
