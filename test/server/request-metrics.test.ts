@@ -1,4 +1,5 @@
 import { ChildHistogram, geometricBuckets } from '@elbo/server/histogram';
+import type {} from '@elbo/server/plugins/inference-metrics';
 import { Registry } from 'prom-client';
 import request from 'supertest';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
