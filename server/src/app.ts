@@ -1,15 +1,23 @@
 import type { Socket } from 'node:net';
 import accepts from '@fastify/accepts';
 import { type FastifyBaseLogger, type FastifyInstance, fastify, LogController } from 'fastify';
+import type { RequestLogging, Security } from './configuration.js';
 import type { InferenceService } from './inference/service.js';
 import { InferenceStatistics } from './inference/statistics.js';
 import { OPEN_INFERENCE_PREFIX } from './open-inference-errors.js';
+import { access } from './plugins/access.js';
+import { browsers } from './plugins/browsers.js';
 import { caching } from './plugins/caching.js';
 import { compression } from './plugins/compression.js';
 import { content } from './plugins/content.js';
 import { errors, sendProblem } from './plugins/errors.js';
+import { inferenceMetrics } from './plugins/inference-metrics.js';
 import { metrics } from './plugins/metrics.js';
 import { openapi } from './plugins/openapi.js';
+import { rateLimit } from './plugins/rate-limit.js';
+import { requestId, requestLog } from './plugins/request-log.js';
+import { requestMetrics } from './plugins/request-metrics.js';
+import { requestTimes } from './plugins/request-times.js';
 import { shutdown } from './plugins/shutdown.js';
 import { validation } from './plugins/validation.js';
 import { type ProblemCode, problemErrorOf, rawProblemResponse } from './problems.js';
@@ -50,31 +58,82 @@ export interface AppOptions {
   /** Bytes of one body at most. */
   readonly bodyLimit: number;
   readonly logger?: FastifyBaseLogger;
+  readonly logRequests?: RequestLogging;
+  readonly security?: Partial<Security>;
+  readonly timeouts?: Partial<Timeouts>;
+  /** Connections open at once at most; beyond it new ones are closed at once. */
+  readonly maxConnections?: number | undefined;
+  /** Sends spans where OpenTelemetry's variables say. */
+  readonly tracing?: boolean;
 }
+
+/** How long slow clients are waited for, in milliseconds. */
+export interface Timeouts {
+  /** From the first byte of a request to the end of its headers. */
+  readonly headers: number;
+  /** From the first byte of a request to the end of its body. */
+  readonly request: number;
+  /** Between an answer and the next request on the same connection. */
+  readonly keepAlive: number;
+  /** Without a byte in either direction. */
+  readonly idle: number;
+  /** Between two looks at the first two. */
+  readonly check: number;
+}
+
+const TIMEOUTS: Timeouts = { headers: 15_000, request: 60_000, keepAlive: 72_000, idle: 120_000, check: 5000 };
+
+const OPEN: Security = {
+  apiKeys: [],
+  adminKeys: [],
+  openRoutes: [],
+  rateLimit: undefined,
+  corsOrigins: [],
+  trustedProxies: [],
+};
 
 /** Bytes of request line and headers: a query of 32 KiB and ordinary headers fit. */
 const MAX_HEADER_BYTES = 48 * 1024;
 
-const REQUEST_TIMEOUT_MS = 60_000;
-const IDLE_TIMEOUT_MS = 120_000;
-
 /** The service over HTTP. It doesn't close the service that it is given. */
-export async function buildApp({ service, bodyLimit, logger }: AppOptions): Promise<FastifyInstance> {
-  const app = fastify({
+export async function buildApp({
+  service,
+  bodyLimit,
+  logger,
+  logRequests = 'failed',
+  maxConnections,
+  tracing = false,
+  ...options
+}: AppOptions): Promise<FastifyInstance> {
+  const timeouts = { ...TIMEOUTS, ...options.timeouts };
+  const security = { ...OPEN, ...options.security };
+  const app: FastifyInstance = fastify({
     ...(logger === undefined ? {} : { loggerInstance: logger }),
-    logController: new LogController({ disableRequestLogging: true }),
+    logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'request_id' }),
+    requestIdHeader: false,
+    genReqId: requestId,
+    trustProxy: security.trustedProxies.length === 0 ? false : [...security.trustedProxies],
     bodyLimit,
-    requestTimeout: REQUEST_TIMEOUT_MS,
-    connectionTimeout: IDLE_TIMEOUT_MS,
+    requestTimeout: timeouts.request,
+    keepAliveTimeout: timeouts.keepAlive,
+    connectionTimeout: timeouts.idle,
     // `shutdown` refuses with a problem document instead.
     return503OnClosing: false,
-    http: { maxHeaderSize: MAX_HEADER_BYTES },
+    http: {
+      maxHeaderSize: MAX_HEADER_BYTES,
+      headersTimeout: timeouts.headers,
+      connectionsCheckingInterval: timeouts.check,
+    },
     routerOptions: { maxParamLength: MAX_HEADER_BYTES },
-    clientErrorHandler: answerClientError,
+    clientErrorHandler: (error, socket) => {
+      const code = answerClientError(error, socket, timeouts);
+      if (code !== undefined) app.countRejection(code);
+    },
     frameworkErrors: (error, _request, reply) => {
       void sendProblem(reply, problemErrorOf(error, bodyLimit));
     },
   });
+  if (maxConnections !== undefined) app.server.maxConnections = maxConnections;
   app.decorate('service', service);
   const statistics = new InferenceStatistics();
   service.observe(statistics);
@@ -98,14 +157,22 @@ export async function buildApp({ service, bodyLimit, logger }: AppOptions): Prom
   ]) {
     app.addSchema(schema);
   }
-  await app.register(errors, { bodyLimit });
+  await app.register(errors, { bodyLimit, adminRoutes: security.adminKeys.length > 0 });
+  await app.register(requestTimes);
+  await app.register(requestLog, { lines: logRequests });
+  await app.register(metrics);
+  await app.register(inferenceMetrics);
+  await app.register(requestMetrics, { bodyLimit });
+  if (tracing) await app.register((await import('./plugins/tracing.js')).tracing);
+  await app.register(browsers, security);
   await app.register(shutdown);
+  await app.register(access, security);
+  if (security.rateLimit !== undefined) await app.register(rateLimit, security.rateLimit);
   await app.register(validation);
   await app.register(content);
   await app.register(accepts);
   await app.register(caching);
   await app.register(compression);
-  await app.register(metrics);
   await app.register(openapi);
   for (const routes of [
     encodeRoute,
@@ -124,19 +191,27 @@ export async function buildApp({ service, bodyLimit, logger }: AppOptions): Prom
   return app;
 }
 
-/** @see https://nodejs.org/api/http.html#event-clienterror */
-function answerClientError(error: Error & { code?: string }, socket: Socket): void {
+/**
+ * @returns what was answered; undefined where nobody is there to read it
+ * @see https://nodejs.org/api/http.html#event-clienterror
+ */
+function answerClientError(
+  error: Error & { code?: string },
+  socket: Socket,
+  timeouts: Timeouts,
+): ProblemCode | undefined {
   if (!socket.writable || error.code === 'ECONNRESET') {
     socket.destroy();
-    return;
+    return undefined;
   }
   // Its lines have a timeout of their own.
-  if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && isStreaming(socket)) return;
-  const [code, detail] = clientProblem(error);
+  if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && isStreaming(socket)) return undefined;
+  const [code, detail] = clientProblem(error, timeouts);
   socket.end(rawProblemResponse(code, detail), () => socket.destroy());
+  return code;
 }
 
-function clientProblem(error: Error & { code?: string }): [ProblemCode, string] {
+function clientProblem(error: Error & { code?: string }, { headers, request }: Timeouts): [ProblemCode, string] {
   switch (error.code) {
     case 'HPE_HEADER_OVERFLOW':
       return [
@@ -144,7 +219,10 @@ function clientProblem(error: Error & { code?: string }): [ProblemCode, string] 
         `the request line and headers have more than the limit of ${MAX_HEADER_BYTES} bytes; larger inputs go in the body of a POST`,
       ];
     case 'ERR_HTTP_REQUEST_TIMEOUT':
-      return ['REQUEST_TIMEOUT', `the request did not arrive within ${REQUEST_TIMEOUT_MS / 1000} seconds`];
+      return [
+        'REQUEST_TIMEOUT',
+        `the request did not arrive in time: ${headers / 1000} seconds for its headers, ${request / 1000} seconds for all of it`,
+      ];
     default:
       return ['INVALID_HTTP', error.message];
   }

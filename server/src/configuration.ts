@@ -1,11 +1,42 @@
+import { isIP } from 'node:net';
 import { isAbsolute, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { closestMatch } from 'leven';
+import { type ApiKey, KEY_ENTRY_FORM, parseApiKey } from './api-keys.js';
 import { availableCpus } from './cpu-quota.js';
 import { PROVIDERS, type ProviderChoice } from './inference/provider.js';
 
 export const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
+
+/** Which requests get a line of their own at level info; others have one at debug. */
+export const REQUEST_LOGGING = ['failed', 'all', 'none'] as const;
+export type RequestLogging = (typeof REQUEST_LOGGING)[number];
+
+/** Routes that need no key where others do; health checks never need one. */
+export const OPENABLE_ROUTES = ['metrics', 'docs'] as const;
+export type OpenableRoute = (typeof OPENABLE_ROUTES)[number];
+
+/** So many requests in so many milliseconds. */
+export interface RateLimit {
+  readonly requests: number;
+  readonly windowMs: number;
+}
+
+/** Who may call, how often, and from which pages. */
+export interface Security {
+  /** None: routes are open to everybody. */
+  readonly apiKeys: readonly ApiKey[];
+  /** For routes that change what is served; none: these routes are not there. */
+  readonly adminKeys: readonly ApiKey[];
+  readonly openRoutes: readonly OpenableRoute[];
+  /** Of each key, or each address where a request has none. */
+  readonly rateLimit: RateLimit | undefined;
+  /** Origins of pages that may call, or `*`. */
+  readonly corsOrigins: readonly string[];
+  /** Addresses and networks of proxies whose X-Forwarded-For says who calls. */
+  readonly trustedProxies: readonly string[];
+}
 
 /** Everything that the environment decides about the service. */
 export interface Configuration {
@@ -36,7 +67,15 @@ export interface Configuration {
   readonly devices: readonly number[] | undefined;
   /** Bytes of one request body at most. */
   readonly bodyLimit: number;
+  /** Connections open at once at most; undefined: as many as the system gives. */
+  readonly maxConnections: number | undefined;
+  /** Seconds between a signal and the moment from which no more is accepted, for balancers to see that it isn't ready. */
+  readonly shutdownDelaySeconds: number;
+  readonly security: Security;
   readonly logLevel: LogLevel;
+  readonly logRequests: RequestLogging;
+  /** Spans are sent where OpenTelemetry's own variables say. */
+  readonly tracing: boolean;
 }
 
 /** A variable that can't be used; the message is one line that names it and what it must be. */
@@ -60,9 +99,21 @@ const VARIABLES = [
   'ELBO_STORE_POLL_MS',
   'ELBO_DEVICES',
   'ELBO_BODY_LIMIT',
+  'ELBO_MAX_CONNECTIONS',
+  'ELBO_SHUTDOWN_DELAY',
+  'ELBO_API_KEYS',
+  'ELBO_ADMIN_KEYS',
+  'ELBO_OPEN_ROUTES',
+  'ELBO_RATE_LIMIT',
+  'ELBO_CORS_ORIGINS',
+  'ELBO_TRUSTED_PROXIES',
   'ELBO_LOG_LEVEL',
+  'ELBO_LOG_REQUESTS',
 ] as const;
 type Variable = (typeof VARIABLES)[number];
+
+/** The exporter reads the values itself; here they only switch tracing on. */
+const TRACE_ENDPOINTS = ['OTEL_EXPORTER_OTLP_TRACES_ENDPOINT', 'OTEL_EXPORTER_OTLP_ENDPOINT'] as const;
 
 const MIB = 1 << 20;
 
@@ -75,7 +126,7 @@ export function readConfiguration(
   environment: Readonly<Record<string, string | undefined>>,
   cpus: number = availableCpus(),
 ): { configuration: Configuration; warnings: string[] } {
-  const text = (name: Variable): string | undefined => {
+  const text = (name: Variable | `OTEL_${string}`): string | undefined => {
     const value = environment[name]?.trim();
     return value === '' ? undefined : value;
   };
@@ -93,6 +144,22 @@ export function readConfiguration(
     const choice = choices.find((candidate) => candidate === value);
     if (choice === undefined) throw new ConfigurationError(`${name}=${value}: expected one of ${choices.join(', ')}`);
     return choice;
+  };
+  const list = (name: Variable): string[] => (text(name) ?? '').split(',').flatMap((item) => item.trim() || []);
+  const each = <T>(name: Variable, expected: string, parse: (item: string) => T | undefined): T[] =>
+    list(name).map((item) => {
+      const parsed = parse(item);
+      if (parsed === undefined)
+        throw new ConfigurationError(`${name}=${text(name)}: expected ${expected}, not ${item}`);
+      return parsed;
+    });
+  const keys = (name: Variable): ApiKey[] => {
+    return list(name).map((entry, i) => {
+      const key = parseApiKey(entry);
+      // The entry isn't shown: it might be a key.
+      if (key === undefined) throw new ConfigurationError(`${name}: expected entry ${i + 1} to be ${KEY_ENTRY_FORM}`);
+      return key;
+    });
   };
 
   const orNever = (name: Variable, fallback: number, high: number): number | undefined =>
@@ -125,7 +192,28 @@ export function readConfiguration(
     storePollInterval: orNever('ELBO_STORE_POLL_MS', 5_000, 3_600_000),
     devices,
     bodyLimit: integer('ELBO_BODY_LIMIT', 16 * MIB, 1024, 1024 * MIB),
+    maxConnections:
+      text('ELBO_MAX_CONNECTIONS') === undefined ? undefined : integer('ELBO_MAX_CONNECTIONS', 0, 1, 1_000_000),
+    shutdownDelaySeconds: integer('ELBO_SHUTDOWN_DELAY', 0, 0, 300),
+    security: {
+      apiKeys: keys('ELBO_API_KEYS'),
+      adminKeys: keys('ELBO_ADMIN_KEYS'),
+      openRoutes: each('ELBO_OPEN_ROUTES', `some of ${OPENABLE_ROUTES.join(', ')}`, (item) =>
+        OPENABLE_ROUTES.find((route) => route === item),
+      ),
+      rateLimit: rateLimit(text('ELBO_RATE_LIMIT')),
+      corsOrigins: each('ELBO_CORS_ORIGINS', '* or origins such as https://example.org', (item) =>
+        isOrigin(item) ? item : undefined,
+      ),
+      trustedProxies: each('ELBO_TRUSTED_PROXIES', 'addresses or networks such as 10.0.0.0/8', (item) =>
+        isNetwork(item) ? item : undefined,
+      ),
+    },
     logLevel: oneOf('ELBO_LOG_LEVEL', LOG_LEVELS, 'info'),
+    logRequests: oneOf('ELBO_LOG_REQUESTS', REQUEST_LOGGING, 'failed'),
+    tracing:
+      text('OTEL_SDK_DISABLED')?.toLowerCase() !== 'true' &&
+      TRACE_ENDPOINTS.some((name) => isEndpoint(name, text(name))),
   };
   return { configuration, warnings: unknownVariables(environment) };
 }
@@ -137,6 +225,35 @@ function deviceNumbers(list: string | undefined): number[] | undefined {
     throw new ConfigurationError(`ELBO_DEVICES=${list}: expected numbers of GPUs, each once, such as 0,1`);
   }
   return numbers;
+}
+
+function rateLimit(value: string | undefined): RateLimit | undefined {
+  if (value === undefined) return undefined;
+  const [, number = '', unit = ''] = /^([0-9]{1,9})\/(s|min)$/.exec(value) ?? [];
+  const requests = Number(number);
+  if (!(requests >= 1)) {
+    throw new ConfigurationError(
+      `ELBO_RATE_LIMIT=${value}: expected requests a second or minute, such as 50/s or 600/min`,
+    );
+  }
+  return { requests, windowMs: unit === 's' ? 1000 : 60_000 };
+}
+
+function isOrigin(text: string): boolean {
+  return text === '*' || (URL.canParse(text) && new URL(text).origin === text);
+}
+
+function isNetwork(text: string): boolean {
+  const [address = '', bits, ...more] = text.split('/');
+  const longest = { 0: -1, 4: 32, 6: 128 }[isIP(address)] ?? -1;
+  if (more.length > 0) return false;
+  return bits === undefined ? longest > 0 : /^[0-9]{1,3}$/.test(bits) && Number(bits) <= longest;
+}
+
+function isEndpoint(name: string, value: string | undefined): boolean {
+  if (value === undefined) return false;
+  if (URL.canParse(value) && /^https?:$/.test(new URL(value).protocol)) return true;
+  throw new ConfigurationError(`${name}=${value}: expected an http or https URL`);
 }
 
 function unknownVariables(environment: Readonly<Record<string, string | undefined>>): string[] {

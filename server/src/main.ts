@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { pino } from 'pino';
 import { buildApp } from './app.js';
 import { ConfigurationError, readConfiguration } from './configuration.js';
@@ -14,13 +15,16 @@ async function main(): Promise<void> {
   for (const warning of warnings) log.warn(warning);
 
   const service = await InferenceService.start(configuration, log);
-  const app = await buildApp({ service, bodyLimit: configuration.bodyLimit, logger: log });
+  const app = await buildApp({ ...configuration, service, logger: log });
 
   let stopping = false;
   const stop = async (signal: NodeJS.Signals): Promise<void> => {
     if (stopping) end(1);
     stopping = true;
+    app.lifecycle.stopping = true;
     log.info(`${signal}: finishing what was accepted`);
+    const { shutdownDelaySeconds } = configuration;
+    if (shutdownDelaySeconds > 0) await delay(shutdownDelaySeconds * 1000);
     setTimeout(() => {
       log.error(`requests were still running after ${GRACE_MS / 1000} seconds`);
       end(1);

@@ -43,11 +43,69 @@ describe('configuration from the environment', () => {
     ['ELBO_MAX_QUEUE', 'many', 'an integer from 1'],
     ['ELBO_BODY_LIMIT', '16MB', 'an integer from 1024'],
     ['ELBO_PROVIDER', 'gpu', 'one of auto, cpu, cuda, webgpu'],
+    ['ELBO_MAX_CONNECTIONS', '0', 'an integer from 1'],
+    ['ELBO_SHUTDOWN_DELAY', '301', 'an integer from 0 to 300'],
+    ['ELBO_OPEN_ROUTES', 'metrics,models', 'some of metrics, docs, not models'],
+    ['ELBO_RATE_LIMIT', '100', 'requests a second or minute, such as 50/s or 600/min'],
+    ['ELBO_RATE_LIMIT', '0/s', 'requests a second or minute'],
+    ['ELBO_CORS_ORIGINS', 'https://a.example/', '* or origins such as https://example.org, not https://a.example/'],
+    ['ELBO_TRUSTED_PROXIES', '10.0.0.0/33', 'addresses or networks such as 10.0.0.0/8'],
+    ['ELBO_TRUSTED_PROXIES', 'proxy', 'addresses or networks'],
+    ['ELBO_LOG_REQUESTS', 'some', 'one of failed, all, none'],
+    ['OTEL_EXPORTER_OTLP_ENDPOINT', 'collector:4318', 'an http or https URL'],
     ['ELBO_LOG_LEVEL', 'loud', 'one of fatal, error, warn, info, debug, trace, silent'],
   ])('refuses %s=%s in one line', (name, value, expected) => {
     const attempt = () => read({ [name]: value });
     expect(attempt).toThrow(ConfigurationError);
     expect(attempt).toThrow(`${name}=${value}: expected ${expected}`);
+  });
+
+  it('takes keys by their hashes, several of them', () => {
+    const [a, b] = ['a', 'B'].map((digit) => digit.repeat(64));
+    const { security } = read({ ELBO_API_KEYS: ` jobs:${a}, jobs-2:${b} ,`, ELBO_ADMIN_KEYS: `me:${a}` }).configuration;
+    expect(security.apiKeys).toEqual([
+      { name: 'jobs', hash: a },
+      { name: 'jobs-2', hash: 'b'.repeat(64) },
+    ]);
+    expect(security.adminKeys).toEqual([{ name: 'me', hash: a }]);
+  });
+
+  it.each(['elbo_secret', 'name:elbo_secret', `a b:${'0'.repeat(64)}`])(
+    'does not repeat an entry that is no hash, as it might be a key',
+    (entry) => {
+      const attempt = () => read({ ELBO_API_KEYS: `jobs:${'0'.repeat(64)},${entry}` });
+      expect(attempt).toThrow(/^ELBO_API_KEYS: expected entry 2 to be NAME:HASH/);
+      expect(attempt).not.toThrow(/secret|a b/);
+    },
+  );
+
+  it('reads limits, origins and proxies', () => {
+    const { security, maxConnections, shutdownDelaySeconds } = read({
+      ELBO_RATE_LIMIT: '600/min',
+      ELBO_CORS_ORIGINS: 'https://a.example,http://localhost:5173',
+      ELBO_TRUSTED_PROXIES: '10.0.0.0/8,::1,fd00::/8',
+      ELBO_MAX_CONNECTIONS: '500',
+      ELBO_SHUTDOWN_DELAY: '5',
+    }).configuration;
+    expect(security).toEqual({
+      apiKeys: [],
+      adminKeys: [],
+      openRoutes: [],
+      rateLimit: { requests: 600, windowMs: 60_000 },
+      corsOrigins: ['https://a.example', 'http://localhost:5173'],
+      trustedProxies: ['10.0.0.0/8', '::1', 'fd00::/8'],
+    });
+    expect({ maxConnections, shutdownDelaySeconds }).toEqual({ maxConnections: 500, shutdownDelaySeconds: 5 });
+    expect(read({ ELBO_RATE_LIMIT: '5/s' }).configuration.security.rateLimit).toEqual({ requests: 5, windowMs: 1000 });
+  });
+
+  it.each([
+    [{}, false],
+    [{ OTEL_EXPORTER_OTLP_ENDPOINT: 'http://collector:4318' }, true],
+    [{ OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: 'https://collector/v1/traces' }, true],
+    [{ OTEL_EXPORTER_OTLP_ENDPOINT: 'http://collector:4318', OTEL_SDK_DISABLED: 'true' }, false],
+  ])('traces where OpenTelemetry is told where to: %j', (environment, tracing) => {
+    expect(read(environment).configuration.tracing).toBe(tracing);
   });
 
   it('warns of a variable that means nothing, with the nearest that does', () => {

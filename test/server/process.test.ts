@@ -136,6 +136,48 @@ describe('the server process', () => {
     expect(await ended(child)).toBe(0);
   });
 
+  it('on SIGTERM is not ready, and still works until the delay for balancers is over', async () => {
+    const child = start({ ELBO_SHUTDOWN_DELAY: '2' });
+    const log = new Log(child.stdout);
+    const address = (await log.until(/^serving at /)).address ?? '';
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+    onTestFinished(() => agent.destroy());
+    const status = async (path: string): Promise<number | undefined> => {
+      const [response] = await once(get(`${address}${path}`, { agent }), 'response');
+      await text(response);
+      return response.statusCode;
+    };
+    expect(await status('/health/ready')).toBe(200);
+    child.kill('SIGTERM');
+    await log.until(/^SIGTERM: /);
+    expect(await status('/health/ready')).toBe(503);
+    expect(await status('/health/live')).toBe(200);
+    expect(await status('/models')).toBe(200);
+    expect(await ended(child)).toBe(0);
+  });
+
+  it('on SIGTERM answers what comes after an accepted request on its connection with 503', async () => {
+    const child = start({});
+    const log = new Log(child.stdout);
+    const { port } = new URL((await log.until(/^serving at /)).address ?? '');
+    const socket = connect(Number(port), '127.0.0.1');
+    const answers = text(socket);
+    const body = JSON.stringify({ inputs: [Array(64).fill(0.5)] });
+    socket.write(
+      `POST /encode HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n`,
+    );
+    // Answered on another connection, so the first one's head has been read.
+    await fetch(`http://127.0.0.1:${port}/models`);
+    child.kill('SIGTERM');
+    await log.until(/^SIGTERM: /);
+    socket.write(`${body}GET /health/ready HTTP/1.1\r\nHost: a\r\n\r\n`);
+    const statuses = [...(await answers).matchAll(/^HTTP\/1\.1 (\d+)/gm)].map(([, status]) => status);
+    expect(statuses[0]).toBe('200');
+    // The connection is closed after the first answer; a second one tells nothing else.
+    expect(statuses.slice(1).every((status) => status === '503')).toBe(true);
+    expect(await ended(child)).toBe(0);
+  });
+
   it('exits at once on a second signal', async () => {
     const child = start({});
     const log = new Log(child.stdout);

@@ -20,9 +20,9 @@ declare module 'fastify' {
 /** Reads bodies, and refuses those that a route has no schema for before a byte of them is read. */
 export const content = fp(async (app: FastifyInstance) => {
   app.removeAllContentTypeParsers();
-  app.addContentTypeParser<string>('application/json', { parseAs: 'string' }, (_request, body, done) => {
+  app.addContentTypeParser<string>('application/json', { parseAs: 'string' }, (request, body, done) => {
     try {
-      done(null, body === '' ? {} : parseJson(body));
+      done(null, body === '' ? {} : request.times.during('decode', () => parseJson(body)));
     } catch (error) {
       done(error as Error);
     }

@@ -3,13 +3,20 @@ import fp from 'fastify-plugin';
 import { isOpenInference, openInferenceError, openInferenceStatus } from '../open-inference-errors.js';
 import { PROBLEM_TYPE, PROBLEMS, ProblemError, problemErrorOf, problemOf } from '../problems.js';
 
+export interface ErrorsOptions {
+  readonly bodyLimit: number;
+  /** Whether routes for admin keys are told of. */
+  readonly adminRoutes: boolean;
+}
+
 /**
  * Answers every error, of whatever origin, with a problem document.
  * @see https://www.rfc-editor.org/rfc/rfc9457
  */
-export const errors = fp(async (app: FastifyInstance, { bodyLimit }: { bodyLimit: number }) => {
+export const errors = fp(async (app: FastifyInstance, { bodyLimit, adminRoutes }: ErrorsOptions) => {
   const routes = new Map<string, Set<string>>();
-  app.addHook('onRoute', ({ url, method }) => {
+  app.addHook('onRoute', ({ url, method, config }) => {
+    if (config?.admin === true && !adminRoutes) return;
     const methods = routes.get(url) ?? new Set();
     for (const name of [method].flat()) methods.add(name);
     routes.set(url, methods);
@@ -29,14 +36,17 @@ export const errors = fp(async (app: FastifyInstance, { bodyLimit }: { bodyLimit
   function notFound({ method, url }: FastifyRequest): ProblemError {
     const [path = ''] = url.split('?');
     const allowed = [...routes].flatMap(([route, methods]) => (matches(route, path) ? [...methods] : []));
-    if (allowed.length === 0) {
-      return new ProblemError('ROUTE_NOT_FOUND', `there is no ${shortened(path)}; GET /docs lists the routes`);
-    }
+    if (allowed.length === 0) return routeNotFound(url);
     return new ProblemError('METHOD_NOT_ALLOWED', `${path} has no ${method}; it has ${allowed.join(', ')}`, {
       allow: allowed.join(', '),
     });
   }
 });
+
+export function routeNotFound(url: string): ProblemError {
+  const [path = ''] = url.split('?');
+  return new ProblemError('ROUTE_NOT_FOUND', `there is no ${shortened(path)}; GET /docs lists the routes`);
+}
 
 /** Answers with a problem document; under `/v2` with the error of its protocol. */
 export function sendProblem(reply: FastifyReply, { code, message, headers }: ProblemError): FastifyReply {

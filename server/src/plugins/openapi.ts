@@ -1,14 +1,19 @@
+import helmet from '@fastify/helmet';
 import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import type { FastifyInstance } from 'fastify';
 import fp from 'fastify-plugin';
 import { VERSION } from '../version.js';
+import { withSecurity } from './openapi-security.js';
 
 /** Describes the routes registered after it: `/openapi.json`, and a page to try them on at `/docs`. */
 export const openapi = fp(async (app: FastifyInstance) => {
   const optionalBodies = new Set<string>();
+  const adminRoutes = new Set<string>();
   app.addHook('onRoute', ({ url, config }) => {
-    if (config?.optionalBody === true) optionalBodies.add(url.replace(/:([a-z]+)/g, '{$1}'));
+    const path = url.replaceAll(/:(\w+)/g, '{$1}');
+    if (config?.optionalBody === true) optionalBodies.add(path);
+    if (config?.admin === true) adminRoutes.add(path);
   });
   await app.register(swagger, {
     convertConstToEnum: false,
@@ -39,14 +44,19 @@ export const openapi = fp(async (app: FastifyInstance) => {
         const body = openapiObject.paths?.[path]?.post?.requestBody;
         if (body !== undefined && 'required' in body) body.required = false;
       }
+      withSecurity(openapiObject, adminRoutes);
       return withPrefixItems(openapiObject) as typeof openapiObject;
     },
   });
-  await app.register(swaggerUi, {
-    routePrefix: '/docs',
-    staticCSP: true,
-    // Without TLS in front, a browser would look for the page's scripts where nobody serves them.
-    transformStaticCSP: (header) => header.replace(/\s*upgrade-insecure-requests;?/, ''),
+  await app.register(async (pages) => {
+    // The policy of content comes from the plugin that knows the page's scripts.
+    await pages.register(helmet, { contentSecurityPolicy: false });
+    await pages.register(swaggerUi, {
+      routePrefix: '/docs',
+      staticCSP: true,
+      // Without TLS in front, a browser would look for the page's scripts where nobody serves them.
+      transformStaticCSP: (header) => header.replace(/\s*upgrade-insecure-requests;?/, ''),
+    });
   });
   app.get('/openapi.json', { config: { caching: 'revalidate' }, schema: { hide: true } }, async () => app.swagger());
   app.get('/', { schema: { hide: true } }, async (_request, reply) => reply.redirect('/docs'));

@@ -30,6 +30,7 @@ import {
   LINES_TYPE,
   outputType,
   PNG_TYPE,
+  timed,
 } from './inference-request.js';
 import { answerLines, hasLines } from './line-stream.js';
 import { labelsOf } from './request-labels.js';
@@ -136,7 +137,7 @@ export const anomalyScoreRoutes: FastifyPluginAsyncTypebox = async (app) => {
         values === undefined
           ? itemsFromBase64(input ?? '', 'input', model.manifest.input)
           : itemsFromList(values, 'values', model.manifest.input);
-      return score(request, reply, model, items, request.query);
+      return score(request, reply, model, timed(request, model, items), request.query);
     },
   );
 
@@ -159,10 +160,19 @@ export const anomalyScoreRoutes: FastifyPluginAsyncTypebox = async (app) => {
       const data = await items.decode();
       // The service takes the memory of what it scores, and an explanation shows the items, too.
       const scored = parts ? data.slice() : data;
-      const scoring = await service.score(model, scored, { falsePositiveRate, parts, labels, signal });
+      const scoring = await service.score(model, scored, {
+        falsePositiveRate,
+        parts,
+        labels,
+        signal,
+        times: request.times.run,
+      });
       const { errorMap = NOTHING } = scoring.parts ?? {};
       if (isTensorType(type)) return sendTensor(reply, model, type, errorMap, [items.count, ...input.shape]);
-      if (type === PNG_TYPE && !isTable) return sendPng(reply, model, await pngFromErrorMap(data, errorMap, input));
+      if (type === PNG_TYPE && !isTable) {
+        const png = await request.times.during('encode', () => pngFromErrorMap(data, errorMap, input));
+        return sendPng(reply, model, png);
+      }
       const answers = answersOf(model, scoring, data, explains ? explain : undefined);
       if (type === LINES_TYPE) return sendLines(reply, model, scoreLinesOf(answers, labels));
       return sendJson(reply, model, {

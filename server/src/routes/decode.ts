@@ -40,11 +40,13 @@ export const decodeRoute: FastifyPluginAsyncTypebox = async (app) => {
         });
       }
       const type = outputType(request, itemOutputTypes(model));
-      const latents = latentsOf(request, model);
+      const latents = request.times.during('decode', () => latentsOf(request, model));
       const count = latents.length / model.latentSize;
+      request.times.concerns(model, count);
       return service.admit(count, async () => {
         const labels = labelsOf(request, model, count);
-        return sendItems(reply, model, type, await service.decode(model, latents, { labels, signal }), { labels });
+        const outputs = await service.decode(model, latents, { labels, signal, times: request.times.run });
+        return sendItems(reply, model, type, outputs, { labels });
       });
     },
   );

@@ -78,16 +78,18 @@ export const encodeRoute: FastifyPluginAsyncTypebox = async (app) => {
       }
       const type = outputType(request, [JSON_TYPE, BINARY_TYPE, NPY_TYPE, LINES_TYPE]);
       const items = itemsOf(request, model);
+      const times = request.times.run;
       return service.admit(items.count, async () => {
         const labels = labelsOf(request, model, items.count);
-        const encoding = await service.encode(model, await items.decode(), { labels, signal });
+        const encoding = await service.encode(model, await items.decode(), { labels, signal, times });
         const z = seed === undefined ? undefined : drawPosterior(encoding, seed);
         if (seed !== undefined && type !== JSON_TYPE) reply.header('elbo-seed', seed);
         if (type === LINES_TYPE) return sendLines(reply, model, encodingLines(model, encoding, z, labels));
         if (isTensorType(type)) {
           const parts = [encoding.mean, encoding.logVariance, ...(z === undefined ? [] : [z])];
           const shape = [items.count, parts.length, model.latentSize];
-          return sendTensor(reply, model, type, interleave(parts, model.latentSize), shape);
+          const joined = request.times.during('encode', () => interleave(parts, model.latentSize));
+          return sendTensor(reply, model, type, joined, shape);
         }
         return sendJson(
           reply,

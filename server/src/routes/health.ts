@@ -46,6 +46,7 @@ export const healthRoutes: FastifyPluginAsyncTypebox = async (app) => {
       },
     },
     async () => {
+      if (app.lifecycle.stopping) throw new ProblemError('NOT_READY', 'the service is stopping');
       const { status, registry } = app.service;
       if (status.notReady !== undefined) throw new ProblemError('NOT_READY', status.notReady);
       return {

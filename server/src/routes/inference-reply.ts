@@ -23,7 +23,10 @@ export function sendJson(
   tensors: Readonly<Record<string, JsonTensor>> = {},
 ): FastifyReply {
   const { name, version } = manifest;
-  return reply.type(JSON_TYPE).send(jsonWithTensors({ model: name, version, ...fields }, tensors));
+  const json = reply.request.times.during('encode', () =>
+    jsonWithTensors({ model: name, version, ...fields }, tensors),
+  );
+  return reply.type(JSON_TYPE).send(json);
 }
 
 /** One tensor, as little-endian float32 or as a `.npy` file of them. */
@@ -34,9 +37,10 @@ export function sendTensor(
   data: Float32Array,
   shape: readonly number[],
 ): FastifyReply {
-  return named(reply, model, type)
-    .header('elbo-shape', shape.join(','))
-    .send(type === BINARY_TYPE ? float32FromNumbers(data) : npyFromNumbers(data, shape));
+  const bytes = reply.request.times.during('encode', () =>
+    type === BINARY_TYPE ? float32FromNumbers(data) : npyFromNumbers(data, shape),
+  );
+  return named(reply, model, type).header('elbo-shape', shape.join(',')).send(bytes);
 }
 
 /** One line of JSON an item. */
@@ -68,7 +72,10 @@ export async function sendItems(
 ): Promise<FastifyReply> {
   const { input } = model.manifest;
   const shape = [outputs.length / model.itemSize, ...input.shape];
-  if (type === PNG_TYPE && input.kind === 'image') return sendPng(reply, model, await pngFromItems(outputs, input));
+  if (type === PNG_TYPE && input.kind === 'image') {
+    const png = await reply.request.times.during('encode', () => pngFromItems(outputs, input));
+    return sendPng(reply, model, png);
+  }
   if (isTensorType(type)) return sendTensor(reply, model, type, outputs, shape);
   if (type === LINES_TYPE) return sendLines(reply, model, itemLines(model, outputs, labels, latents));
   const tensors = { ...(latents && { latents }), outputs: { data: outputs, shape } };

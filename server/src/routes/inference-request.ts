@@ -27,6 +27,20 @@ export type OutputType = typeof JSON_TYPE | typeof PNG_TYPE | typeof LINES_TYPE 
 
 /** The items in a request's body; its content type is one of the route's already. */
 export function itemsOf(request: FastifyRequest, model: ServedModel): EncodedItems {
+  return timed(
+    request,
+    model,
+    request.times.during('decode', () => encodedItems(request, model)),
+  );
+}
+
+/** The same items, whose decoding counts as the request's. */
+export function timed(request: FastifyRequest, model: ServedModel, { count, decode }: EncodedItems): EncodedItems {
+  request.times.concerns(model, count);
+  return { count, decode: () => request.times.during('decode', decode) };
+}
+
+function encodedItems(request: FastifyRequest, model: ServedModel): EncodedItems {
   const { input } = model.manifest;
   switch (contentTypeOf(request)) {
     case JSON_TYPE: {

@@ -39,7 +39,8 @@ export const reconstructRoute: FastifyPluginAsyncTypebox = async (app) => {
       const items = itemsOf(request, model);
       return service.admit(items.count, async () => {
         const labels = labelsOf(request, model, items.count);
-        const outputs = await service.reconstruct(model, await items.decode(), { labels, signal });
+        const times = request.times.run;
+        const outputs = await service.reconstruct(model, await items.decode(), { labels, signal, times });
         return sendItems(reply, model, type, outputs, { labels });
       });
     },

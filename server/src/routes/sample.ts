@@ -45,11 +45,13 @@ export const sampleRoute: FastifyPluginAsyncTypebox = async (app) => {
       const { count = 16, seed = randomInt(2 ** 32), temperature = 1 }: SampleRequest = { ...parameters, ...body };
       const model = service.registry.get(name, version);
       const type = outputType(request, itemOutputTypes(model));
+      request.times.concerns(model, count);
+      const times = request.times.run;
       return service.admit(count, async () => {
         const labels = sampleLabels(model, count, seed, parameters.label, body.label);
         const latents = drawLatents(model.prior, count, seed, temperature);
         // The service takes the memory of what it decodes, and the answer holds the latents, too.
-        const outputs = await service.decode(model, latents.slice(), { labels, signal });
+        const outputs = await service.decode(model, latents.slice(), { labels, signal, times });
         reply.header('elbo-seed', seed);
         const shape = [count, model.latentSize];
         const fields = { seed, temperature };

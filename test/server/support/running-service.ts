@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Worker } from 'node:worker_threads';
-import { buildApp } from '@elbo/server/app';
+import { type AppOptions, buildApp } from '@elbo/server/app';
 import { InferenceService, type ServiceOptions } from '@elbo/server/inference/service';
 import type { FastifyInstance } from 'fastify';
 import {
@@ -26,10 +26,17 @@ export interface RunningService {
   close(): Promise<void>;
 }
 
+export interface StartOptions extends Partial<ServiceOptions> {
+  readonly bodyLimit?: number;
+  readonly app?: Partial<AppOptions>;
+  /** Adds to the app before it listens. */
+  readonly prepare?: (app: FastifyInstance) => void;
+}
+
 /** A service over a store, listening on a port of the system's choice. */
 export async function startService(
   modelsDirectory: string,
-  { bodyLimit = 1 << 20, ...options }: Partial<ServiceOptions> & { bodyLimit?: number } = {},
+  { bodyLimit = 1 << 20, app: appOptions = {}, prepare = () => {}, ...options }: StartOptions = {},
 ): Promise<RunningService> {
   const log: string[] = [];
   const write = (message: string): void => {
@@ -53,7 +60,8 @@ export async function startService(
     },
     { info: write, warn: write, error: write },
   );
-  const app = await buildApp({ service, bodyLimit });
+  const app = await buildApp({ service, bodyLimit, ...appOptions });
+  prepare(app);
   await app.listen({ host: '127.0.0.1', port: 0 });
   return {
     url: `http://127.0.0.1:${(app.server.address() as AddressInfo).port}`,
