@@ -15,7 +15,7 @@ const keyOf = (name: string) => {
 };
 const [old, next, admin] = [keyOf('client'), keyOf('client-2'), keyOf('operator')];
 const withAdminRoute = (app: FastifyInstance) => {
-  app.post('/v2/repository/index', { config: { admin: true } }, async () => ({ done: true }));
+  app.post('/test/change', { config: { admin: true } }, async () => ({ done: true }));
 };
 
 let store: FixtureStore;
@@ -74,7 +74,7 @@ describe('a server with keys', () => {
   });
 
   it('takes admin keys alone for routes that change what is served', async () => {
-    const call = () => request(running.url).post('/v2/repository/index');
+    const call = () => request(running.url).post('/test/change');
     expect((await call().set('x-api-key', admin.key)).body).toEqual({ done: true });
     const refused = await call().set('x-api-key', old.key);
     expect(refused.status).toBe(403);
@@ -108,12 +108,10 @@ describe('admin routes without admin keys', () => {
       prepare: withAdminRoute,
     });
     for (const method of ['post', 'get'] as const) {
-      const { status, body, headers } = await request(running.url)
-        [method]('/v2/repository/index')
-        .set('x-api-key', old.key);
+      const { status, body, headers } = await request(running.url)[method]('/test/change').set('x-api-key', old.key);
       expect(status).toBe(404);
       expect(headers.allow).toBeUndefined();
-      expect(body).toMatchObject({ code: 'ROUTE_NOT_FOUND', detail: expect.stringContaining('/v2/repository/index') });
+      expect(body).toMatchObject({ code: 'ROUTE_NOT_FOUND', detail: expect.stringContaining('/test/change') });
     }
     await running.close();
   });
@@ -125,7 +123,7 @@ describe('admin routes without admin keys', () => {
       prepare: withAdminRoute,
     });
     expect((await request(running.url).post('/sample?count=1')).status).toBe(200);
-    expect((await request(running.url).post('/v2/repository/index')).status).toBe(401);
+    expect((await request(running.url).post('/test/change')).status).toBe(401);
     await running.close();
   });
 });

@@ -1,21 +1,25 @@
+import { makeApiKey, parseApiKey } from '@elbo/server/api-keys';
 import { InferenceStatistics } from '@elbo/server/inference/statistics';
 import request from 'supertest';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type FixtureStore, fixtureStore, type RunningService, startService } from './support/running-service.js';
+
+const { key: ADMIN_KEY, entry } = makeApiKey('operator');
+const ADMIN = parseApiKey(entry) ?? { name: '', hash: '' };
 
 let store: FixtureStore;
 let running: RunningService;
 
 beforeAll(async () => {
   store = await fixtureStore();
-  running = await startService(store.directory);
+  running = await startService(store.directory, { app: { security: { adminKeys: [ADMIN] } } });
 });
 afterAll(async () => {
   await running.close();
   await store.remove();
 });
 
-const post = (path: string) => request(running.url).post(`/v2/repository${path}`);
+const post = (path: string) => request(running.url).post(`/v2/repository${path}`).set('x-api-key', ADMIN_KEY);
 
 describe('the index of the repository', () => {
   it('has every version of every model, and its graphs', async () => {

@@ -237,8 +237,9 @@ export const STREAM_CONTENT: Record<string, { schema: TSchema }> = {
   ...INPUT_CONTENT,
   'application/x-ndjson': binary(
     'A stream of any length: one item a line, an array of numbers, a base64 image, or an object of the columns of a table. ' +
-      'The limit of a body is that of a line. Each is answered by one line of JSON, in order and as they come. What is wrong ' +
-      'with a later line than the first comes as the last line, `{"error": problem}`',
+      'The limit of a body is that of a line, and the `label` of the query is the class of all. Each is answered by one line ' +
+      'of JSON, in order and as they come. What is wrong with a later line than the first comes as the last line, ' +
+      '`{"error": problem}`',
   ),
 };
 
