@@ -238,7 +238,7 @@ export const openInferenceRoutes: FastifyPluginAsyncTypebox = async (app) => {
   }
 
   function checkReady(): void {
-    const { notReady } = app.service.status;
+    const notReady = app.lifecycle.stopping ? 'the service is stopping' : app.service.status.notReady;
     if (notReady !== undefined) throw new ProblemError('NOT_READY', notReady, { 'retry-after': '1' });
   }
 };
