@@ -33,7 +33,7 @@ export class Observations {
 
 /**
  * A histogram for what is observed several times in every request. prom-client's own makes an object and a hash of the
- * labels for each observation, 1 to 4 µs of the thread that answers everybody; here `child` is asked for once.
+ * labels for each observation, on the thread that answers everybody; here `child` is asked for once.
  */
 export class ChildHistogram<Label extends string> extends Histogram<Label> {
   readonly #configuration: HistogramConfiguration<Label>;

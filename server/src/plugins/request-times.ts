@@ -69,7 +69,7 @@ export class RequestTimes {
   }
 }
 
-/** With two decimals, as toFixed(2), which takes several times as long. */
+/** With two decimals. */
 function hundredths(value: number): string {
   const whole = Math.round(value * 100);
   const fraction = whole % 100;
