@@ -172,6 +172,7 @@ describe('a report', () => {
       shown.push(...(await sharp(image).greyscale().raw().toBuffer()));
     }
     expect(shown).toHaveLength(64 * 144);
+    expect(sectionOf(page, 'samples')).toContain('POST /sample?model=squares&amp;count=64&amp;seed=1<');
     expect(Math.max(...shown.map((value, at) => Math.abs(value - expected[at])))).toBeLessThanOrEqual(1);
     expect(sectionOf(page, 'traversals')).toContain('the aggregate mean, class 0');
     expect(sectionOf(await pageOf({ directory: model.directory }), 'traversals')).toContain('the origin, class 0');

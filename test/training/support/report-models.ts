@@ -11,7 +11,7 @@ export interface ReportModel {
   readonly dataset: Dataset;
 }
 
-async function trained(store: string, configuration: Configuration, dataset: Dataset): Promise<ReportModel> {
+export async function trained(store: string, configuration: Configuration, dataset: Dataset): Promise<ReportModel> {
   const result = await train({ configuration, dataset, store, engine });
   if (result === undefined) throw new Error('training was stopped');
   return { directory: result.directory, dataset };

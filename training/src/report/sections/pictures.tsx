@@ -79,7 +79,7 @@ export async function imageSamples(model: ServedModel, form: ImageForm, seed: nu
         <p>
           The expected images at {SAMPLES} draws from the prior with seed {seed}; the service gives the same:{' '}
           <code>
-            POST /sample?count={SAMPLES}&seed={seed}
+            POST /sample?model={model.manifest.name}&count={SAMPLES}&seed={seed}
           </code>
         </p>
         <div
