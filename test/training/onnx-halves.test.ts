@@ -13,6 +13,7 @@ import { halvesOf, roundedToHalves, withoutHalves } from '@elbo/training/onnx/ha
 import { gemm } from '@elbo/training/onnx/ops';
 import { float32 } from '@elbo/training/onnx/tensor';
 import { train } from '@elbo/training/train';
+import { ConfigurationError } from '@elbo/training/vae/configuration';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { temporaryDirectory } from '../support/temporary-directory.js';
@@ -135,6 +136,16 @@ describe('a model in half precision', () => {
       expect(weights.get(name), name).toEqual(expected);
     }
     expect((await readModel(half.directory)).manifest.version).toBe('2');
+  });
+
+  test('is refused under a name that is none before anything is measured', async () => {
+    const store = temporaryDirectory();
+    const dataset = barsDataset();
+    const full = await train({ configuration, dataset, store, engine });
+    if (full === undefined) throw new Error('the run stopped');
+    await expect(exportWith({ directory: full.directory, store, dataset, engine, name: 'A B' })).rejects.toThrow(
+      ConfigurationError,
+    );
   });
 
   test('takes the data that it was trained on', async () => {

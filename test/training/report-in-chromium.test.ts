@@ -1,11 +1,11 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { writeReport } from '@elbo/training';
+import { loadPreset, writeReport } from '@elbo/training';
 import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { suiteDirectory } from '../support/temporary-directory.js';
-import { engine, greyModel } from './support/report-models.js';
+import { engine, greyModel, trained } from './support/report-models.js';
 
 const executable = [
   process.env.ELBO_CHROMIUM,
@@ -70,6 +70,31 @@ describe.skipIf(executable === undefined)(`a report in Chromium${reason}`, () =>
       await page.context().close();
     },
   );
+
+  test('shows the one curve of an autoencoder as large as each of several', async () => {
+    const { dataset } = await greyModel(newDirectory());
+    const { directory } = await trained(
+      newDirectory(),
+      {
+        ...loadPreset('shapes-mlp'),
+        family: 'autoencoder',
+        prior: 'gaussian-mixture',
+        prior_components: 2,
+        kl_warm_up_fraction: 0,
+        epochs: 1,
+      },
+      dataset,
+    );
+    const { file } = await writeReport({ directory, file: join(newDirectory(), 'page.html'), engine });
+    const heights: number[] = [];
+    for (const address of [url, pathToFileURL(file).href]) {
+      const page = await browser.newPage({ viewport: { width: 1280, height: 900 } });
+      await page.goto(address);
+      heights.push((await page.locator('.curves').boundingBox())?.height ?? 0);
+      await page.close();
+    }
+    expect(heights[1]).toBeLessThan(1.2 * heights[0]);
+  });
 
   test('shows an example of the map to the pointer and to the arrow keys', async () => {
     const { page, complaints } = await open({ viewport: { width: 1280, height: 900 } });

@@ -153,6 +153,13 @@ describe('the training command', () => {
     const mnist = record(loadPreset('mnist-mlp'), { engine: 'tfjs', device: 'cpu' });
     expect(trainingCommand(mnist)).toBe('npx elbo train --preset mnist-mlp --data-dir DIR --engine tfjs --threads 2');
     expect(trainingCommand(mnist, 1000)).not.toContain('--limit');
+    // Fields that a family never reads had other defaults once.
+    const { discriminator } = loadPreset('fashion-mnist-gan');
+    expect(trainingCommand(record({ ...loadPreset('shapes-mlp'), discriminator }))).not.toContain('discriminator');
+    const slow = { ...discriminator, learning_rate: 1e-4 };
+    expect(trainingCommand(record({ ...loadPreset('fashion-mnist-gan'), discriminator: slow }))).toContain(
+      ' --set discriminator.learning_rate=0.0001 ',
+    );
     expect(trainingCommand(mnist, 60_000)).toContain(' --limit 1000 ');
   });
 

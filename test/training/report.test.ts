@@ -3,6 +3,8 @@ import { join } from 'node:path';
 import { conformalPValue, readModel } from '@elbo/models';
 import { writeReport } from '@elbo/training';
 import { runOverExamples } from '@elbo/training/evaluation/batches';
+import { sampleRows } from '@elbo/training/offline/sample-rows';
+import { ServedModel } from '@elbo/training/offline/served-model';
 import sharp from 'sharp';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { valuesOf } from '../support/examples.js';
@@ -152,6 +154,41 @@ describe('a report', () => {
     // WebP halves the resolution of colours, not of such flat ones.
     for (const channel of [0, 1, 2]) expect(Math.abs(data[channel] - bytes[64 * channel])).toBeLessThan(12);
     expect(sectionOf(page, 'map')).toContain('To the right z0, upwards z1');
+  });
+
+  test('of a conditional model shows the samples of the service, and whose class walks are of', async () => {
+    const model = await greyModel(temporaryDirectory(), true);
+    const page = await pageOf(model);
+    const loaded = await readModel(model.directory);
+    const seed = loaded.manifest.training.seed;
+    const served = await ServedModel.open(engine, loaded);
+    const expected: number[] = [];
+    for await (const { fields } of sampleRows(served, { count: 64, seed, temperature: 1 })) {
+      for (const value of fields.x_mean.values) expected.push(Math.round(255 * Number(value)));
+    }
+    await served.release();
+    const shown: number[] = [];
+    for (const image of imagesIn(sectionOf(page, 'samples'))) {
+      shown.push(...(await sharp(image).greyscale().raw().toBuffer()));
+    }
+    expect(shown).toHaveLength(64 * 144);
+    expect(sectionOf(page, 'samples')).toContain('POST /sample?model=squares&amp;count=64&amp;seed=1<');
+    expect(Math.max(...shown.map((value, at) => Math.abs(value - expected[at])))).toBeLessThanOrEqual(1);
+    expect(sectionOf(page, 'traversals')).toContain('the aggregate mean, class 0');
+    expect(sectionOf(await pageOf({ directory: model.directory }), 'traversals')).toContain('the origin, class 0');
+  });
+
+  test('names classes on the map where they can be read, also those that lie in one place', async () => {
+    const { directory, dataset } = grey;
+    const labels = Uint8Array.from({ length: dataset.test.count }, (_, i) => i % 10);
+    const page = await pageOf({ directory, dataset: { ...dataset, test: { ...dataset.test, labels } } });
+    const names = Array.from(page.matchAll(/class="class-name" x="(\d+)" y="(\d+)"/g), ([, x, y]) => [
+      Number(x),
+      Number(y),
+    ]);
+    expect(names).toHaveLength(10);
+    const distances = names.flatMap((a, i) => names.slice(0, i).map((b) => Math.hypot(a[0] - b[0], a[1] - b[1])));
+    expect(Math.min(...distances)).toBeGreaterThan(30);
   });
 
   test('of a table plots observed against expected values and samples, and tells what each dimension moves', async () => {

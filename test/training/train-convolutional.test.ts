@@ -55,3 +55,14 @@ describe.each(ENGINES)('a convolutional VAE trained on %s', (name) => {
     expect(measured.test_negative_elbo.value).toBeCloseTo(manifest.metrics.test_negative_elbo.value, 3);
   }, 180_000);
 });
+
+test.each(['encoder', 'decoder'] as const)('convolutions in the %s alone are trained and exported', async (part) => {
+  const dense = { convolutions: [], hidden: [8] };
+  const result = await train({
+    engine: new OnnxRuntimeEngine(1),
+    configuration: { ...configuration, epochs: 1, encoder: dense, decoder: dense, [part]: configuration[part] },
+    dataset: barsDataset(200),
+    store: temporaryDirectory(),
+  });
+  expect(result?.parity).toBeLessThan(1e-4);
+});

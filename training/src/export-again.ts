@@ -9,7 +9,7 @@ import { readTrainedModel, type TrainedModel, trainedModel } from './evaluation/
 import { exportModel } from './export/exporter.js';
 import { weightsInPrecision } from './export/weight-precision.js';
 import type { WeightValues } from './nn/parameters.js';
-import { binarises, type Configuration } from './vae/configuration.js';
+import { binarises, type Configuration, parseConfiguration } from './vae/configuration.js';
 
 export interface ExportAgainOptions {
   /** `models/<name>/<version>` */
@@ -70,7 +70,7 @@ export async function exportAgain(
 
 /**
  * Writes the next version of a model with another precision of its weights, or under another name.
- * @throws {ModelStoreError} where the version cannot be read, {ConfigurationError} where Elbo did not train it, {DataError}
+ * @throws {ModelStoreError} where the version cannot be read, {ConfigurationError} where Elbo did not train it or the name is none, {DataError}
  *   where the data set is not the one that it was trained on, {ParityError}
  */
 export async function exportWith(
@@ -81,7 +81,8 @@ export async function exportWith(
   const { name = trained.configuration.name, weight_precision = trained.configuration.weight_precision } = options;
   const { pruned_from: prunedFrom } = trained.manifest;
   return exportAgain(options, trained, {
-    configuration: { ...trained.configuration, name, weight_precision },
+    // A name that is none is refused before minutes of measuring.
+    configuration: parseConfiguration({ ...trained.configuration, name, weight_precision }),
     weights: trained.weights,
     ...(prunedFrom && { prunedFrom }),
   });

@@ -11,7 +11,7 @@ export interface ReportModel {
   readonly dataset: Dataset;
 }
 
-async function trained(store: string, configuration: Configuration, dataset: Dataset): Promise<ReportModel> {
+export async function trained(store: string, configuration: Configuration, dataset: Dataset): Promise<ReportModel> {
   const result = await train({ configuration, dataset, store, engine });
   if (result === undefined) throw new Error('training was stopped');
   return { directory: result.directory, dataset };
@@ -20,8 +20,8 @@ async function trained(store: string, configuration: Configuration, dataset: Dat
 const layers = { convolutions: [], hidden: [16] };
 const small = { epochs: 1, batch_size: 50, encoder: layers, decoder: layers };
 
-/** Grey squares of 12 x 12 with a label, the quarter in which they lie. */
-export async function greyModel(store: string): Promise<ReportModel> {
+/** Grey squares of 12 x 12 with a label, the quarter in which they lie; by a model that knows it where `conditional`. */
+export async function greyModel(store: string, conditional = false): Promise<ReportModel> {
   const side = 12;
   const part = (count: number, random: RandomSource) => {
     const values = new Uint8Array(count * side * side);
@@ -35,7 +35,8 @@ export async function greyModel(store: string): Promise<ReportModel> {
   };
   const random = new RandomSource(1);
   const dataset = await datasetOf('squares', { train: part(500, random), test: part(120, random) });
-  const configuration = { ...loadPreset('shapes-mlp'), ...small, name: 'squares', dataset: 'squares', latent_size: 3 };
+  const names = { name: 'squares', dataset: 'squares' };
+  const configuration = { ...loadPreset('shapes-mlp'), ...small, ...names, latent_size: 3, conditional };
   return trained(store, configuration, dataset);
 }
 

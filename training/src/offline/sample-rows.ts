@@ -1,4 +1,3 @@
-import { drawLabels } from '@elbo/models';
 import { joined } from '../evaluation/batches.js';
 import { itemsField } from './encode-files.js';
 import { type RowBatch, wholeNumbers } from './row-batch.js';
@@ -25,11 +24,7 @@ export async function* sampleRows(
   const { latent, condition, input } = model.manifest;
   const { size } = latent;
   const latents = model.drawFromPrior(count, seed, temperature);
-  const labels =
-    condition &&
-    Int32Array.from(
-      label === undefined ? drawLabels(condition.frequencies, count, seed) : new Array<number>(count).fill(label),
-    );
+  const labels = condition && label !== undefined ? new Int32Array(count).fill(label) : model.drawClasses(count, seed);
   for (let start = 0; start < count; start += ROWS_PER_BATCH) {
     const end = Math.min(count, start + ROWS_PER_BATCH);
     const z = latents.slice(start * size, end * size);

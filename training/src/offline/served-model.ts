@@ -1,4 +1,4 @@
-import { drawLatents, itemSize, type LatentPrior, type LoadedModel, type Manifest } from '@elbo/models';
+import { drawLabels, drawLatents, itemSize, type LatentPrior, type LoadedModel, type Manifest } from '@elbo/models';
 import type { Engine, Feeds, Program } from '../engines/engine.js';
 import { type InputFeeds, oneHotRows } from '../evaluation/batches.js';
 import { float32 } from '../onnx/tensor.js';
@@ -94,6 +94,12 @@ export class ServedModel {
   /** Draws from the prior, as `POST /sample` does for the same seed and temperature: [count, Z]. */
   drawFromPrior(count: number, seed: number, temperature = 1): Float32Array {
     return drawLatents(this.#prior, count, seed, temperature);
+  }
+
+  /** Classes of samples, as `POST /sample` draws them for the same seed; undefined where the model is not conditional. */
+  drawClasses(count: number, seed: number): Int32Array | undefined {
+    const { condition } = this.manifest;
+    return condition && Int32Array.from(drawLabels(condition.frequencies, count, seed));
   }
 
   async release(): Promise<void> {

@@ -57,9 +57,11 @@ const OPTIONS: ReadonlyMap<string, string> = new Map([
   ['seed', '--seed'],
 ]);
 
+/** A configuration as this version has it; fields that its family never reads are at their defaults. */
 function known(json: unknown): Configuration | undefined {
   try {
-    return parseConfiguration(json);
+    const { discriminator, ...configuration } = parseConfiguration(json);
+    return parseConfiguration(configuration.family === 'vae-gan' ? { ...configuration, discriminator } : configuration);
   } catch {
     return undefined;
   }

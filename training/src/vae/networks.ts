@@ -169,7 +169,11 @@ export function decoderNetwork(
           return stochastic === undefined ? h : stochastic.inject(h, latents(stochastic, h, form), weights, form);
         }, signal);
       const reached = run(z, stages.slice(0, last + 1));
-      return () => flatten(fromForm(run(reached, stages.slice(last + 1)), form));
+      return () => {
+        const output = run(reached, stages.slice(last + 1));
+        // Convolutions of the encoder do not make maps of what a decoder of dense layers gives.
+        return firstMaps === undefined ? output : flatten(fromForm(output, form));
+      };
     },
   };
 }

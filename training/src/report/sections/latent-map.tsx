@@ -15,6 +15,10 @@ const HEIGHT = 760;
 const MARGIN = 16;
 /** More names than these would cover the map. */
 const MOST_NAMES = 30;
+/** From the middle of a name to that of the next one at the least, in units of the map: what a name is high. */
+const NAME_DISTANCE = 36;
+/** Rounds in which names that cover each other move apart. */
+const PUSHES = 100;
 /** Up to so many values a factor is taken for one without an order, such as a kind of shape. */
 const UNORDERED = 4;
 
@@ -182,15 +186,15 @@ function MapPicture(properties: {
   form: ImageForm | undefined;
 }): VNode {
   const { places, colourings, sheet, form } = properties;
-  const names = colourings.map(({ name }) => name);
+  const options = colourings.map(({ name }) => name);
   return (
     <div class="switch map" id="latent-map">
-      {colourings.length > 1 && <Choice name="colour" legend="Colour by" options={names} />}
+      {colourings.length > 1 && <Choice name="colour" legend="Colour by" options={options} />}
       <div class="plane">
         <svg
           viewBox={`0 0 ${WIDTH} ${HEIGHT}`}
           role="img"
-          aria-label={`Map of ${whole(places.length / 2)} points, coloured by ${names[0]}`}
+          aria-label={`Map of ${whole(places.length / 2)} points, coloured by ${options[0]}`}
         >
           {colourings.map(({ name, colours, values, isNamed, levels }, panel) => (
             <g key={name} data-panel={panel}>
@@ -204,7 +208,11 @@ function MapPicture(properties: {
                 />
               ))}
               {isNamed &&
-                levels.map((text, level) => <Name key={text} text={text} place={middle(places, values, level)} />)}
+                names(levels, places, values).map(({ text, at }) => (
+                  <text key={text} class="class-name" x={at[0]} y={at[1]}>
+                    {text}
+                  </text>
+                ))}
             </g>
           ))}
           <circle class="chosen" r="9" cx="-99" cy="-99" />
@@ -247,11 +255,48 @@ function middle(places: readonly number[], values: readonly number[], level: num
   return [median(of.map((i) => places[2 * i])), median(of.map((i) => places[2 * i + 1]))];
 }
 
-function Name({ text, place }: { text: string; place: [number, number] | undefined }): VNode | null {
-  if (place === undefined) return null;
-  return (
-    <text class="class-name" x={place[0]} y={place[1]}>
-      {text}
-    </text>
+/** Names of the levels that have points, each in the midst of them, or as near to it as leaves all readable. */
+function names(
+  levels: readonly string[],
+  places: readonly number[],
+  values: readonly number[],
+): { readonly text: string; readonly at: readonly [number, number] }[] {
+  const named = levels.flatMap((text, level) => {
+    const place = middle(places, values, level);
+    return place === undefined ? [] : [{ text, place }];
+  });
+  const apart = pushedApart(
+    named.map(({ place }) => place),
+    NAME_DISTANCE,
   );
+  return named.map(({ text }, i) => ({ text, at: apart[i] }));
+}
+
+/** Points moved until no two are nearer than `distance`, or nearly so where there is little room. */
+function pushedApart(points: readonly (readonly [number, number])[], distance: number): [number, number][] {
+  const moved = points.map(([x, y]): [number, number] => [x, y]);
+  for (let round = 0; round < PUSHES; round++) {
+    moved.forEach((a, i) => {
+      moved.slice(i + 1).forEach((b, offset) => {
+        const [dx, dy] = [b[0] - a[0], b[1] - a[1]];
+        const length = Math.hypot(dx, dy);
+        if (length >= distance) return;
+        // Points at one place part in directions of their own.
+        const angle = length > 0 ? Math.atan2(dy, dx) : i + offset;
+        const push = (distance - length) / 2;
+        for (const [point, sign] of [
+          [a, -1],
+          [b, 1],
+        ] as const) {
+          point[0] += sign * push * Math.cos(angle);
+          point[1] += sign * push * Math.sin(angle);
+        }
+      });
+    });
+  }
+  return moved.map(([x, y]) => [inside(x, WIDTH), inside(y, HEIGHT)]);
+}
+
+function inside(value: number, length: number): number {
+  return Math.round(Math.min(length - NAME_DISTANCE / 2, Math.max(NAME_DISTANCE / 2, value)));
 }

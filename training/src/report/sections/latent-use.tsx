@@ -137,7 +137,7 @@ function Correlations({
       </figure>
       <div>
         <p>
-          q(z) is the mixture of the posteriors of all test examples. Where it fits a standard normal prior, its
+          q(z) is the mixture of the posteriors of the test examples. Where it fits a standard normal prior, its
           variances are near 1 and its correlations near 0.
         </p>
         <dl class="facts">

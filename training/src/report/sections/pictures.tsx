@@ -69,7 +69,8 @@ export async function imageReconstructions(
 /** Expected images at draws from the prior. */
 export async function imageSamples(model: ServedModel, form: ImageForm, seed: number): Promise<Section> {
   const latents = model.drawFromPrior(SAMPLES, seed);
-  const images = await Promise.all((await model.decode(latents)).map((item) => form.picture([item])));
+  const items = await model.decode(latents, model.drawClasses(SAMPLES, seed));
+  const images = await Promise.all(items.map((item) => form.picture([item])));
   return {
     id: 'samples',
     title: 'Samples',
@@ -78,7 +79,7 @@ export async function imageSamples(model: ServedModel, form: ImageForm, seed: nu
         <p>
           The expected images at {SAMPLES} draws from the prior with seed {seed}; the service gives the same:{' '}
           <code>
-            POST /sample?count={SAMPLES}&seed={seed}
+            POST /sample?model={model.manifest.name}&count={SAMPLES}&seed={seed}
           </code>
         </p>
         <div

@@ -108,7 +108,7 @@ export async function tableSamples(
 ): Promise<Section> {
   const latents = model.drawFromPrior(SAMPLES, seed);
   const features = model.manifest.input.shape[0];
-  const samples = await model.decode(latents);
+  const samples = await model.decode(latents, model.drawClasses(SAMPLES, seed));
   const rows =
     observed === undefined
       ? undefined

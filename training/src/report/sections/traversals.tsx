@@ -63,7 +63,7 @@ export async function traversalSection(
           </p>
           {form === undefined
             ? await tableOf(model, walks, observed)
-            : await stripsOf(model, walks, startsOf(observed, size), form)}
+            : await stripsOf(model, walks, startsOf(model, observed), form)}
         </>
       ),
   };
@@ -75,11 +75,14 @@ function walk(dimension: Dimension, size: number, observed: Observations | undef
   return { dimension, low: quantileSorted(sorted, OUTER), high: quantileSorted(sorted, 1 - OUTER) };
 }
 
-function startsOf(observed: Observations | undefined, size: number): Start[] {
-  if (observed === undefined) return [{ name: 'the origin', latent: new Float32Array(size), label: 0 }];
+function startsOf({ manifest, classes }: ServedModel, observed: Observations | undefined): Start[] {
+  const { size } = manifest.latent;
+  // A point that no example is at has no class of its own; one has to be taken.
+  const taken = labelled(classes === undefined ? undefined : 0);
+  if (observed === undefined) return [{ name: `the origin${taken}`, latent: new Float32Array(size), label: 0 }];
   const { examples, means, aggregate } = observed;
   return [
-    { name: 'the aggregate mean', latent: Float32Array.from(aggregate.mean), label: 0 },
+    { name: `the aggregate mean${taken}`, latent: Float32Array.from(aggregate.mean), label: 0 },
     ...Array.from({ length: Math.min(EXAMPLES, examples.count) }, (_, i) => ({
       name: `test example ${i}${labelled(examples.labels?.[i])}`,
       latent: means.slice(i * size, (i + 1) * size),
@@ -140,8 +143,7 @@ async function stripsOf(
 }
 
 async function tableOf(model: ServedModel, walks: readonly Walk[], observed: Observations | undefined): Promise<VNode> {
-  const { size } = model.manifest.latent;
-  const [start] = startsOf(observed, size);
+  const [start] = startsOf(model, observed);
   const effects: Float32Array[] = [];
   for (const walk of walks) {
     const [low, high] = await model.decode(points(start, walk, 2), [start.label, start.label]);
@@ -153,7 +155,7 @@ async function tableOf(model: ServedModel, walks: readonly Walk[], observed: Obs
           observed.examples,
           Array.from({ length: Math.min(SCALE_SAMPLES, observed.examples.count) }, (_, i) => i),
         )
-      : await model.decode(model.drawFromPrior(SCALE_SAMPLES, 0));
+      : await model.decode(model.drawFromPrior(SCALE_SAMPLES, 0), model.drawClasses(SCALE_SAMPLES, 0));
   const units = scales(rows);
   const changes = effects.map((effect) => Array.from(effect, (change, j) => change / (units[j] ?? 1)));
   // The columns that move most, in the order of the table.
