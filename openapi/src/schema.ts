@@ -482,7 +482,7 @@ export interface components {
             /** @description What is wrong here: the field, and what was expected */
             detail: string;
             /** @description Stable, for programs */
-            code: "INVALID_HTTP" | "INVALID_JSON" | "INVALID_REQUEST" | "ROUTE_NOT_FOUND" | "MODEL_NOT_FOUND" | "MODEL_REFUSED" | "METHOD_NOT_ALLOWED" | "NOT_ACCEPTABLE" | "REQUEST_TIMEOUT" | "BODY_TOO_LARGE" | "IMAGE_TOO_LARGE" | "TOO_MANY_ITEMS" | "UNSUPPORTED_MEDIA_TYPE" | "INVALID_INPUT" | "INVALID_IMAGE" | "RATE_NOT_STATED" | "OUTPUT_NOT_FINITE" | "HEADERS_TOO_LARGE" | "INTERNAL" | "OVERLOADED" | "TIMED_OUT" | "OUT_OF_MEMORY" | "WORKER_LOST" | "UNAVAILABLE" | "NOT_READY";
+            code: "INVALID_HTTP" | "INVALID_JSON" | "INVALID_REQUEST" | "UNAUTHORIZED" | "FORBIDDEN" | "ROUTE_NOT_FOUND" | "MODEL_NOT_FOUND" | "MODEL_REFUSED" | "METHOD_NOT_ALLOWED" | "NOT_ACCEPTABLE" | "REQUEST_TIMEOUT" | "BODY_TOO_LARGE" | "IMAGE_TOO_LARGE" | "TOO_MANY_ITEMS" | "UNSUPPORTED_MEDIA_TYPE" | "INVALID_INPUT" | "INVALID_IMAGE" | "RATE_NOT_STATED" | "OUTPUT_NOT_FINITE" | "RATE_LIMITED" | "HEADERS_TOO_LARGE" | "INTERNAL" | "OVERLOADED" | "TIMED_OUT" | "OUT_OF_MEMORY" | "WORKER_LOST" | "UNAVAILABLE" | "NOT_READY";
         };
         /**
          * Inputs
@@ -1028,6 +1028,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `UNAUTHORIZED`: The request has no key that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `MODEL_NOT_FOUND`: There is no such model or version */
             404: {
                 headers: {
@@ -1075,6 +1084,15 @@ export interface operations {
             };
             /** @description `OUTPUT_NOT_FINITE`: The model has no finite answer to this input. `INVALID_INPUT`: The input is not what the model takes. `INVALID_IMAGE`: An image cannot be read */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `RATE_LIMITED`: The caller sent more requests than the limit */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1151,6 +1169,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `UNAUTHORIZED`: The request has no key that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `MODEL_NOT_FOUND`: There is no such model or version */
             404: {
                 headers: {
@@ -1198,6 +1225,15 @@ export interface operations {
             };
             /** @description `OUTPUT_NOT_FINITE`: The model has no finite answer to this input. `INVALID_INPUT`: The input is not what the model takes. `INVALID_IMAGE`: An image cannot be read */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `RATE_LIMITED`: The caller sent more requests than the limit */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1279,6 +1315,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `UNAUTHORIZED`: The request has no key that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `MODEL_NOT_FOUND`: There is no such model or version */
             404: {
                 headers: {
@@ -1326,6 +1371,15 @@ export interface operations {
             };
             /** @description `OUTPUT_NOT_FINITE`: The model has no finite answer to this input. `INVALID_INPUT`: The input is not what the model takes. `INVALID_IMAGE`: An image cannot be read */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `RATE_LIMITED`: The caller sent more requests than the limit */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1413,6 +1467,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `UNAUTHORIZED`: The request has no key that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `MODEL_NOT_FOUND`: There is no such model or version */
             404: {
                 headers: {
@@ -1460,6 +1523,15 @@ export interface operations {
             };
             /** @description `OUTPUT_NOT_FINITE`: The model has no finite answer to this input. `INVALID_INPUT`: The input is not what the model takes. `INVALID_IMAGE`: An image cannot be read */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `RATE_LIMITED`: The caller sent more requests than the limit */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1544,6 +1616,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `UNAUTHORIZED`: The request has no key that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `MODEL_NOT_FOUND`: There is no such model or version */
             404: {
                 headers: {
@@ -1591,6 +1672,15 @@ export interface operations {
             };
             /** @description `OUTPUT_NOT_FINITE`: The model has no finite answer to this input. `INVALID_INPUT`: The input is not what the model takes. `INVALID_IMAGE`: An image cannot be read */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `RATE_LIMITED`: The caller sent more requests than the limit */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1688,6 +1778,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `UNAUTHORIZED`: The request has no key that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `MODEL_NOT_FOUND`: There is no such model or version */
             404: {
                 headers: {
@@ -1717,6 +1816,15 @@ export interface operations {
             };
             /** @description `OUTPUT_NOT_FINITE`: The model has no finite answer to this input. `INVALID_IMAGE`: An image cannot be read. `INVALID_INPUT`: The input is not what the model takes. `RATE_NOT_STATED`: The calibration cannot state this false positive rate */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `RATE_LIMITED`: The caller sent more requests than the limit */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1814,6 +1922,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `UNAUTHORIZED`: The request has no key that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `MODEL_NOT_FOUND`: There is no such model or version */
             404: {
                 headers: {
@@ -1861,6 +1978,15 @@ export interface operations {
             };
             /** @description `OUTPUT_NOT_FINITE`: The model has no finite answer to this input. `INVALID_INPUT`: The input is not what the model takes. `INVALID_IMAGE`: An image cannot be read. `RATE_NOT_STATED`: The calibration cannot state this false positive rate */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `RATE_LIMITED`: The caller sent more requests than the limit */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1935,6 +2061,24 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `UNAUTHORIZED`: The request has no key that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `RATE_LIMITED`: The caller sent more requests than the limit */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `INTERNAL`: The server failed */
             500: {
                 headers: {
@@ -1999,8 +2143,26 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `UNAUTHORIZED`: The request has no key that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `MODEL_NOT_FOUND`: There is no such model or version */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `RATE_LIMITED`: The caller sent more requests than the limit */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2049,6 +2211,24 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `UNAUTHORIZED`: The request has no key that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `FORBIDDEN`: The key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `MODEL_NOT_FOUND`: There is no such model or version */
             404: {
                 headers: {
@@ -2060,6 +2240,15 @@ export interface operations {
             };
             /** @description `MODEL_REFUSED`: A version in the store was refused */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `RATE_LIMITED`: The caller sent more requests than the limit */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2188,6 +2377,24 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `UNAUTHORIZED`: The request has no key that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `RATE_LIMITED`: The caller sent more requests than the limit */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `INTERNAL`: The server failed */
             500: {
                 headers: {
@@ -2270,6 +2477,24 @@ export interface operations {
                             batch_stats: unknown[];
                         }[];
                     };
+                };
+            };
+            /** @description `UNAUTHORIZED`: The request has no key that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenInferenceError"];
+                };
+            };
+            /** @description `RATE_LIMITED`: The caller sent more requests than the limit */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenInferenceError"];
                 };
             };
             /** @description The server failed */
@@ -2358,8 +2583,26 @@ export interface operations {
                     };
                 };
             };
+            /** @description `UNAUTHORIZED`: The request has no key that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenInferenceError"];
+                };
+            };
             /** @description There is no such model or version */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenInferenceError"];
+                };
+            };
+            /** @description `RATE_LIMITED`: The caller sent more requests than the limit */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2454,8 +2697,26 @@ export interface operations {
                     };
                 };
             };
+            /** @description `UNAUTHORIZED`: The request has no key that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenInferenceError"];
+                };
+            };
             /** @description There is no such model or version */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenInferenceError"];
+                };
+            };
+            /** @description `RATE_LIMITED`: The caller sent more requests than the limit */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2513,6 +2774,15 @@ export interface operations {
                     "application/json": components["schemas"]["OpenInferenceError"];
                 };
             };
+            /** @description `UNAUTHORIZED`: The request has no key that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenInferenceError"];
+                };
+            };
             /** @description The body is larger than the limit */
             413: {
                 headers: {
@@ -2524,6 +2794,15 @@ export interface operations {
             };
             /** @description The body has a type that the route does not take */
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenInferenceError"];
+                };
+            };
+            /** @description `RATE_LIMITED`: The caller sent more requests than the limit */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2580,6 +2859,24 @@ export interface operations {
                     "application/json": components["schemas"]["OpenInferenceError"];
                 };
             };
+            /** @description `UNAUTHORIZED`: The request has no key that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenInferenceError"];
+                };
+            };
+            /** @description `FORBIDDEN`: The key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenInferenceError"];
+                };
+            };
             /** @description There is no such model or version */
             404: {
                 headers: {
@@ -2609,6 +2906,15 @@ export interface operations {
             };
             /** @description The body has a type that the route does not take */
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenInferenceError"];
+                };
+            };
+            /** @description `RATE_LIMITED`: The caller sent more requests than the limit */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2665,6 +2971,24 @@ export interface operations {
                     "application/json": components["schemas"]["OpenInferenceError"];
                 };
             };
+            /** @description `UNAUTHORIZED`: The request has no key that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenInferenceError"];
+                };
+            };
+            /** @description `FORBIDDEN`: The key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenInferenceError"];
+                };
+            };
             /** @description There is no such model or version */
             404: {
                 headers: {
@@ -2694,6 +3018,15 @@ export interface operations {
             };
             /** @description The body has a type that the route does not take */
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenInferenceError"];
+                };
+            };
+            /** @description `RATE_LIMITED`: The caller sent more requests than the limit */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2732,6 +3065,24 @@ export interface operations {
                         version: string;
                         extensions: string[];
                     };
+                };
+            };
+            /** @description `UNAUTHORIZED`: The request has no key that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenInferenceError"];
+                };
+            };
+            /** @description `RATE_LIMITED`: The caller sent more requests than the limit */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenInferenceError"];
                 };
             };
             /** @description The server failed */
@@ -2859,8 +3210,26 @@ export interface operations {
                     };
                 };
             };
+            /** @description `UNAUTHORIZED`: The request has no key that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenInferenceError"];
+                };
+            };
             /** @description There is no such model or version */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenInferenceError"];
+                };
+            };
+            /** @description `RATE_LIMITED`: The caller sent more requests than the limit */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2904,8 +3273,26 @@ export interface operations {
                     };
                 };
             };
+            /** @description `UNAUTHORIZED`: The request has no key that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenInferenceError"];
+                };
+            };
             /** @description There is no such model or version */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenInferenceError"];
+                };
+            };
+            /** @description `RATE_LIMITED`: The caller sent more requests than the limit */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2974,6 +3361,15 @@ export interface operations {
                     "application/json": components["schemas"]["OpenInferenceError"];
                 };
             };
+            /** @description `UNAUTHORIZED`: The request has no key that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenInferenceError"];
+                };
+            };
             /** @description There is no such model or version */
             404: {
                 headers: {
@@ -3003,6 +3399,15 @@ export interface operations {
             };
             /** @description The body has a type that the route does not take */
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenInferenceError"];
+                };
+            };
+            /** @description `RATE_LIMITED`: The caller sent more requests than the limit */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3073,8 +3478,26 @@ export interface operations {
                     };
                 };
             };
+            /** @description `UNAUTHORIZED`: The request has no key that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenInferenceError"];
+                };
+            };
             /** @description There is no such model or version */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenInferenceError"];
+                };
+            };
+            /** @description `RATE_LIMITED`: The caller sent more requests than the limit */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3120,8 +3543,26 @@ export interface operations {
                     };
                 };
             };
+            /** @description `UNAUTHORIZED`: The request has no key that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenInferenceError"];
+                };
+            };
             /** @description There is no such model or version */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenInferenceError"];
+                };
+            };
+            /** @description `RATE_LIMITED`: The caller sent more requests than the limit */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3192,6 +3633,15 @@ export interface operations {
                     "application/json": components["schemas"]["OpenInferenceError"];
                 };
             };
+            /** @description `UNAUTHORIZED`: The request has no key that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenInferenceError"];
+                };
+            };
             /** @description There is no such model or version */
             404: {
                 headers: {
@@ -3221,6 +3671,15 @@ export interface operations {
             };
             /** @description The body has a type that the route does not take */
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenInferenceError"];
+                };
+            };
+            /** @description `RATE_LIMITED`: The caller sent more requests than the limit */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };

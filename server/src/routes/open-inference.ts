@@ -199,7 +199,7 @@ export const openInferenceRoutes: FastifyPluginAsyncTypebox = async (app) => {
 
   /** @returns rows that were answered */
   async function infer(
-    { body, headers }: FastifyRequest,
+    { body, headers, times }: FastifyRequest,
     reply: FastifyReply,
     graph: ServedGraph,
     signal: AbortSignal,
@@ -207,7 +207,10 @@ export const openInferenceRoutes: FastifyPluginAsyncTypebox = async (app) => {
     const { manifest } = graph.model;
     const length = headers['inference-header-content-length'];
     const bytes = (body as Buffer | undefined) ?? Buffer.alloc(0);
-    const request = readInferRequest(bytes, length?.toString(), graph satisfies Signature);
+    const request = times.during('decode', () =>
+      readInferRequest(bytes, length?.toString(), graph satisfies Signature),
+    );
+    times.concerns(graph.model, request.rows);
     const { id, rows, inputs } = request;
     const answer = await app.service.admit(rows, async () => {
       const [items, label] = inputs;
@@ -215,6 +218,7 @@ export const openInferenceRoutes: FastifyPluginAsyncTypebox = async (app) => {
       const options: RunOptions = {
         labels: label && classesOfTensor(label),
         signal,
+        times: times.run,
         // 0 is none, as in Triton.
         timeout: request.timeoutMicroseconds ? request.timeoutMicroseconds / 1000 : undefined,
       };
@@ -224,7 +228,9 @@ export const openInferenceRoutes: FastifyPluginAsyncTypebox = async (app) => {
         ...output,
         data: results[output.name] ?? new Float32Array(0),
       }));
-      return inferAnswer({ model_name: graph.name, model_version: manifest.version, id }, outputs, rows);
+      return times.during('encode', () =>
+        inferAnswer({ model_name: graph.name, model_version: manifest.version, id }, outputs, rows),
+      );
     });
     if (answer.headerLength === undefined) reply.type(JSON_TYPE);
     else reply.type(BINARY_TYPE).header('inference-header-content-length', answer.headerLength);
