@@ -172,9 +172,10 @@ export class ModelRegistry {
 
   /** @param anew name of a model whose versions are read although they look as before */
   async #follow(anew: string | undefined): Promise<Changes> {
-    const stored = await this.#versionsInStore();
-    // A store that can't be listed says nothing of what is in it.
-    if (stored === undefined) return { loaded: [], unloaded: [], refused: [] };
+    const listed = await this.#versionsInStore();
+    // A store that can't be listed any more says nothing of what is in it.
+    if (listed === undefined && this.#followed) return { loaded: [], unloaded: [], refused: [] };
+    const stored = listed ?? [];
     if (anew !== undefined && !stored.some(({ name }) => name === anew) && !this.#models.has(anew)) {
       throw new InferenceError('MODEL_NOT_FOUND', `model ${quote(anew)} is not in the store`);
     }
