@@ -158,6 +158,7 @@ function peer({ run, answer = readAnswer, ...contender }: Peer): Contender {
           ENCODER: join(settings.store, 'mnist', '1', 'encoder.onnx'),
           PORT: String(settings.port),
           WORKERS: String(settings.workers),
+          PEERS: peers,
           PYTHONDONTWRITEBYTECODE: '1',
           OMP_NUM_THREADS: '1',
           // What is measured here stays here.

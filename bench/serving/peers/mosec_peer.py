@@ -11,23 +11,28 @@ class EncodeWorker(Worker):
         self.encode = Encoder()
 
     def deserialize(self, data):
-        return self.read(data)
+        return self.codec[0](data)
 
     def forward(self, data):
         encoding = self.encode(np.concatenate(data))
         return np.split(encoding, np.cumsum([len(x) for x in data])[:-1])
 
     def serialize(self, data):
-        return self.write(data)
+        return self.codec[1](data)
 
 
-def worker(codec):
-    read, write, media_type = codec
-    members = {"read": staticmethod(read), "write": staticmethod(write), "resp_mime_type": media_type}
-    return type("EncodeWorker", (EncodeWorker,), members)
+class Float32Worker(EncodeWorker):
+    codec = FLOAT32
+    resp_mime_type = FLOAT32[2]
 
 
-Float32Worker, JsonWorker, PngWorker = (worker(codec) for codec in (FLOAT32, JSON, PNG))
+class JsonWorker(EncodeWorker):
+    codec = JSON
+
+
+class PngWorker(EncodeWorker):
+    codec = PNG
+
 
 if __name__ == "__main__":
     server = Server()
