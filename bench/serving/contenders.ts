@@ -110,7 +110,7 @@ const mlserver = peer({
   label: 'MLServer',
   packages: ['mlserver', 'onnxruntime'],
   readyPath: '/v2/models/mnist/ready',
-  run: () => ['mlserver', 'start', 'mlserver_model'],
+  run: () => ['mlserver', 'start', 'mlserver_models'],
   request: (payload) => {
     const body = Buffer.from(JSON.stringify({ inputs: [inferenceInput(payload)] }));
     return { path: '/v2/models/mnist/infer', headers: { 'content-type': TYPES.JSON }, body };
@@ -165,6 +165,7 @@ function peer({ run, answer = readAnswer, ...contender }: Peer): Contender {
           BENTOML_DO_NOT_TRACK: 'True',
           MLSERVER_HOST: '127.0.0.1',
           MLSERVER_HTTP_PORT: String(settings.port),
+          MLSERVER_GRPC_PORT: '0',
           MLSERVER_PARALLEL_WORKERS: String(settings.workers),
         },
       };
