@@ -6,11 +6,12 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
-root=$here/../..
+root=$(cd "$here/../.." && pwd)
 venv=${1:-$here/.venv}
-shift || true
+[ $# -eq 0 ] || shift
 requirements=$here/schemathesis-requirements.txt
-log=$(mktemp)
+scratch=$(mktemp -d)
+log=$scratch/log
 
 want=$(sha256sum <"$requirements")
 if [ "$(cat "$venv/installed" 2>/dev/null)" != "$want" ]; then
@@ -24,7 +25,7 @@ server=$!
 finish() {
   kill "$server" 2>/dev/null || true
   wait "$server" 2>/dev/null || true
-  rm -f "$log"
+  rm -rf "$scratch"
 }
 trap finish EXIT
 
@@ -35,5 +36,7 @@ while [ -z "$address" ]; do
   sleep 0.1
 done
 
-cd "$here"
-"$venv/bin/schemathesis" run "$root/openapi/openapi.json" --url "$address" "$@"
+# What a model takes (how many numbers, whether labels) is no part of the schema, so that 422 is a right answer to what
+# the schema allows. Schemathesis leaves files where it runs.
+cd "$scratch"
+"$venv/bin/schemathesis" run "$root/openapi/openapi.json" --url "$address" --exclude-checks positive_data_acceptance "$@"
