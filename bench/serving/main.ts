@@ -1,136 +1,105 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { writeFileSync } from 'node:fs';
-import { Agent, get } from 'node:http';
-import { availableParallelism, cpus, totalmem } from 'node:os';
-import { createInterface } from 'node:readline';
-import { setTimeout as delay } from 'node:timers/promises';
+import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { availableParallelism, tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import autocannon from 'autocannon';
-import { max, quantileSorted } from 'simple-statistics';
+import { loadAverage } from '../training/report.js';
+import { bareLoop } from './bare-loop.js';
+import { absence, CONTENDERS, type Contender } from './contenders.js';
+import { GOAL_CONNECTIONS, MODELS, measureContender, measureElbo, type Outcome } from './measurement.js';
+import { payloads } from './payloads.js';
+import { describe } from './report.js';
 
-// How fast /encode answers 64 connections, and how long a health check takes meanwhile. The server is a process of its
-// own, as `npm start` runs it; the load generator shares its cores.
+const RESULTS = fileURLToPath(new URL('../../serving/RESULTS.md', import.meta.url));
+const USAGE = 'npm run bench:serving -- [--seconds N] [--contender elbo,fastapi,…] [--quick] [--write]';
 
-const CONNECTIONS = 64;
-const SECONDS = 10;
-const HEALTH_INTERVAL_MS = 10;
-
-interface Row {
-  readonly load: string;
-  readonly requestsPerSecond: number;
-  readonly failed: number;
-  readonly p99: number;
-  readonly health: readonly number[];
-}
-
-const { values: flags } = parseArgs({ options: { write: { type: 'boolean', default: false } } });
-const server = spawn(process.execPath, [fileURLToPath(new URL('../../../server/dist/main.js', import.meta.url))], {
-  env: { ...process.env, ELBO_HOST: '127.0.0.1', ELBO_PORT: '0' },
-  stdio: ['ignore', 'pipe', 'inherit'],
-});
+const options = readArguments();
+const loadBefore = loadAverage();
+const workers = availableParallelism();
+const directory = await mkdtemp(join(tmpdir(), 'elbo-serving-'));
+// A signal ends the process by its exit handlers, which end the servers.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1));
 try {
-  const url = await addressOf(server.stdout);
-  const png = await sample(url, 'image/png');
-  const float32 = await sample(url, 'application/octet-stream');
-  const json = Buffer.from(
-    JSON.stringify({ inputs: [[...new Float32Array(float32.buffer.slice(float32.byteOffset))]] }),
-  );
-  const rows: Row[] = [{ load: 'none', requestsPerSecond: 0, failed: 0, p99: 0, health: await healthTimes(url) }];
-  for (const [load, type, body] of [
-    ['float32', 'application/octet-stream', float32],
-    ['JSON', 'application/json', json],
-    ['PNG', 'image/png', png],
-  ] as const) {
-    console.error(`${CONNECTIONS} connections, one ${load} item a request, ${SECONDS} s`);
-    rows.push(await underLoad(url, load, type, body));
+  const store = await storeOf('one', ['mnist']);
+  const storeOfThree = await storeOf('three', ['mnist', 'fashion-mnist', 'shapes']);
+  const requests = await payloads(join(store, 'mnist', '1'));
+  const plan = {
+    store,
+    seconds: options.seconds,
+    warmUpSeconds: Math.min(2, options.seconds / 2),
+    connections: options.quick ? [GOAL_CONNECTIONS] : [1, 16, GOAL_CONNECTIONS, 256],
+  };
+  progress('the bare loop');
+  const bulk = { graph: join(store, 'mnist', '1', 'encoder.onnx'), shape: requests[0].input.shape, rows: 64 };
+  const bareRate = await bareLoop({ ...bulk, seconds: options.seconds }, workers);
+  const outcomes = new Map<Contender, Outcome>();
+  for (const contender of options.contenders) {
+    const reason = absence(contender);
+    outcomes.set(
+      contender,
+      reason === undefined ? await measureContender(contender, requests, plan, progress) : { failure: reason },
+    );
   }
-  const report = describe(rows);
-  console.log(report);
-  if (flags.write) {
-    const path = fileURLToPath(new URL('../../serving/RESULTS.md', import.meta.url));
-    writeFileSync(path, `# Serving under load\n\nWritten by \`npm run bench:serving -- --write\`.\n\n${report}\n`);
+  const [ours] = outcomes.values();
+  if ('failure' in ours) throw new Error(`Elbo cannot serve: ${ours.failure}`);
+  const own = await measureElbo(requests, ours, plan, storeOfThree, progress);
+  progress('');
+  const { command, seconds } = options;
+  const text = describe({ outcomes, own, bareLoop: bareRate }, { command, seconds, workers, loadBefore });
+  console.log(text);
+  if (options.write) {
+    const preface =
+      'Written by `npm run bench:serving -- --write`. `encode` of the mnist model: the same encoder.onnx behind every server, one after the other, each with as many workers as there are cores and one thread of ONNX Runtime in each. Answers are held against those of the graph before anything is measured. float32 bodies are answered with float32, the others with JSON. Peers check less of what they are sent than Elbo does.';
+    await writeFile(
+      RESULTS,
+      `# Serving, beside FastAPI, LitServe, BentoML, Mosec and MLServer\n\n${preface}\n\n${text}\n`,
+    );
   }
 } finally {
-  server.kill('SIGTERM');
-  await once(server, 'exit');
+  await rm(directory, { recursive: true, force: true });
 }
 
-/** The address in the server's log line. */
-async function addressOf(log: NodeJS.ReadableStream): Promise<string> {
-  for await (const line of createInterface({ input: log })) {
-    const { address } = JSON.parse(line) as { address?: string };
-    if (address !== undefined) {
-      log.resume();
-      return address;
+async function storeOf(name: string, models: readonly string[]): Promise<string> {
+  for (const model of models) await cp(join(MODELS, model), join(directory, name, model), { recursive: true });
+  return join(directory, name);
+}
+
+function readArguments() {
+  try {
+    const { values } = parseArgs({
+      options: {
+        seconds: { type: 'string' },
+        contender: { type: 'string', default: CONTENDERS.map(({ name }) => name).join() },
+        quick: { type: 'boolean', default: false },
+        write: { type: 'boolean', default: false },
+      },
+    });
+    const seconds = Number(values.seconds ?? (values.quick ? 1 : 5));
+    if (!(seconds > 0 && seconds <= 600))
+      throw new Error(`--seconds ${values.seconds}: expected more than 0, up to 600`);
+    const names = values.contender.split(',');
+    const unknown = names.find((name) => CONTENDERS.every((contender) => contender.name !== name));
+    if (unknown !== undefined) {
+      throw new Error(`--contender ${unknown}: expected some of ${CONTENDERS.map(({ name }) => name).join(', ')}`);
     }
+    const [elbo, ...peers] = CONTENDERS;
+    const given = process.argv.slice(2).join(' ');
+    return {
+      seconds,
+      // The goals are about Elbo, whoever else is asked for.
+      contenders: [elbo, ...peers.filter(({ name }) => names.includes(name))],
+      quick: values.quick,
+      write: values.write,
+      command: `npm run bench:serving${given === '' ? '' : ` -- ${given}`}`,
+    };
+  } catch (error) {
+    console.error(`${error instanceof Error ? error.message : error} (${USAGE})`);
+    process.exit(2);
   }
-  throw new Error('the server ended before it served');
 }
 
-async function sample(url: string, accept: string): Promise<Buffer> {
-  const response = await fetch(`${url}/sample?count=1&seed=7`, { method: 'POST', headers: { accept } });
-  if (!response.ok) throw new Error(await response.text());
-  return Buffer.from(await response.arrayBuffer());
-}
-
-async function underLoad(url: string, load: string, type: string, body: Buffer): Promise<Row> {
-  const health = healthTimes(url);
-  const result = await autocannon({
-    url: `${url}/encode`,
-    method: 'POST',
-    headers: { 'content-type': type },
-    body,
-    connections: CONNECTIONS,
-    duration: SECONDS,
-  });
-  return {
-    load,
-    requestsPerSecond: result.requests.average,
-    failed: result.non2xx + result.errors,
-    p99: result.latency.p99,
-    health: await health,
-  };
-}
-
-/** Milliseconds of one health check after another, over a little less than the time of the load. */
-async function healthTimes(url: string): Promise<number[]> {
-  const agent = new Agent({ keepAlive: true });
-  const times: number[] = [];
-  const end = Date.now() + (SECONDS - 1) * 1000;
-  while (Date.now() < end) {
-    const start = performance.now();
-    const [response] = await once(get(`${url}/health/live`, { agent }), 'response');
-    response.resume();
-    await once(response, 'end');
-    times.push(performance.now() - start);
-    await delay(HEALTH_INTERVAL_MS);
-  }
-  agent.destroy();
-  return times.sort((a, b) => a - b);
-}
-
-function describe(rows: readonly Row[]): string {
-  const lines = rows.map(({ load, requestsPerSecond, failed, p99, health }) => {
-    const cells = [
-      load,
-      load === 'none' ? '' : Math.round(requestsPerSecond).toLocaleString('en'),
-      load === 'none' ? '' : String(failed),
-      load === 'none' ? '' : `${p99}`,
-      ...[0.5, 0.99].map((q) => quantileSorted([...health], q).toFixed(1)),
-      max([...health]).toFixed(1),
-    ];
-    return `| ${cells.join(' | ')} |`;
-  });
-  return [
-    `\`POST /encode\` of the mnist model from ${CONNECTIONS} connections for ${SECONDS} s, one item a request, with \`GET /health/live\` every ${HEALTH_INTERVAL_MS} ms beside it.`,
-    '',
-    '| items as | requests/s | failed | p99, ms | health p50, ms | p99 | max |',
-    '|---|---|---|---|---|---|---|',
-    ...lines,
-    '',
-    `${new Date().toISOString().slice(0, 10)}, ${availableParallelism()} cores of ${cpus()[0].model} shared with the load generator, ` +
-      `${(totalmem() / 2 ** 30).toFixed(0)} GiB of memory, node ${process.versions.node}.`,
-  ].join('\n');
+/** One line that is written over on a terminal; a line each on a pipe. */
+function progress(text: string): void {
+  if (process.stderr.isTTY) process.stderr.write(`\r\u001b[K${text}`);
+  else if (text !== '') console.error(text);
 }

@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import { request as httpRequest } from 'node:http';
 import { connect } from 'node:net';
 import { text } from 'node:stream/consumers';
 import fc from 'fast-check';
@@ -218,6 +220,22 @@ describe('routes', () => {
     expectProblem(response, 405, 'METHOD_NOT_ALLOWED', '/encode has no GET; it has POST');
     expect(response.headers.allow).toBe('POST');
     expect((await request(running.url).delete('/models/grey')).headers.allow).toBe('GET, HEAD');
+  });
+
+  it.each([
+    ['a body that is no JSON', 'POST', '/models', 405, { 'content-type': 'application/json' }, '{'],
+    ['a body of another type', 'PUT', '/encode', 405, { 'content-type': 'text/plain' }, 'x'],
+    ['no body, though it should have one', 'QUERY', '/health/live', 405, {}, ''],
+    ['a body of another type for nothing at all', 'POST', '/nope', 404, { 'content-type': 'text/plain' }, 'x'],
+  ])('%s', async (_name, method, path, status, headers, body) => {
+    const sent = httpRequest(`${running.url}${path}`, {
+      method,
+      headers: { ...headers, 'content-length': body.length },
+    });
+    sent.end(body);
+    const [response] = await once(sent, 'response');
+    expect(JSON.parse(await text(response))).toMatchObject({ status });
+    expect(response.statusCode).toBe(status);
   });
 
   it('whose URL cannot be decoded', async () => {

@@ -1,4 +1,4 @@
-import { open, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, open, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { CALIBRATION_FILE, type Condition, GRAPH_FILES, type ManifestDraft } from '@elbo/models';
 import request from 'supertest';
@@ -50,6 +50,68 @@ const BAD: Record<string, { make: (name: string) => Promise<unknown>; says: stri
       await writeFile(path, (await readFile(path)).subarray(0, 100));
     },
     says: 'encoder.onnx: has 100 bytes, the manifest says',
+  },
+  empty: {
+    make: async (name) => writeFile(join(await writeWith(name, () => {}), GRAPH_FILES.scorer), ''),
+    says: 'scorer.onnx: has 0 bytes, the manifest says',
+  },
+  // Where the tests run as root, a file's mode keeps nobody from reading it.
+  'folder-for-file': {
+    make: async (name) => {
+      const path = join(await writeWith(name, () => {}), GRAPH_FILES.decoder);
+      await rm(path);
+      await mkdir(path);
+    },
+    says: 'decoder.onnx: listed in the manifest but not readable',
+  },
+  'link-to-nothing': {
+    make: async (name) => {
+      const path = join(await writeWith(name, () => {}), GRAPH_FILES.decoder);
+      await rm(path);
+      await symlink('nowhere', path);
+    },
+    says: 'decoder.onnx: listed in the manifest but not readable',
+  },
+  'swapped-files': {
+    make: async (name) => {
+      const directory = await writeWith(name, () => {});
+      const [encoder, decoder, other] = [GRAPH_FILES.encoder, GRAPH_FILES.decoder, 'other'].map((file) =>
+        join(directory, file),
+      );
+      await rename(encoder, other);
+      await rename(decoder, encoder);
+      await rename(other, decoder);
+    },
+    says: 'encoder.onnx: ',
+  },
+  'half-written-manifest': {
+    make: async (name) => {
+      const path = join(await writeWith(name, () => {}), 'manifest.json');
+      const content = await readFile(path);
+      await writeFile(path, content.subarray(0, content.length / 2));
+    },
+    says: 'manifest.json: not JSON',
+  },
+  // Cut short before its hash was taken: only ONNX Runtime can tell.
+  ...Object.fromEntries(
+    [0.1, 0.5, 0.9, 0.99].map((part) => [
+      `cut-before-hash-${part * 100}`,
+      {
+        make: (name: string) =>
+          writeWith(name, ({ files }) => {
+            const whole = files.get(GRAPH_FILES.encoder) ?? new Uint8Array(1);
+            files.set(GRAPH_FILES.encoder, whole.subarray(0, Math.floor(whole.length * part)));
+          }),
+        says: 'encoder.onnx',
+      },
+    ]),
+  ),
+  'calibration-not-sorted': {
+    make: (name) =>
+      writeWith(name, ({ files }) =>
+        files.set(CALIBRATION_FILE, Buffer.from(files.get(CALIBRATION_FILE) ?? []).reverse()),
+      ),
+    says: 'calibration.f32: scores must be finite and in ascending order',
   },
   'missing-file': {
     make: async (name) => rm(join(await writeWith(name, () => {}), GRAPH_FILES.scorer)),
@@ -143,6 +205,7 @@ const BAD: Record<string, { make: (name: string) => Promise<unknown>; says: stri
 beforeAll(async () => {
   store = await fixtureStore();
   for (const [name, { make }] of Object.entries(BAD)) await make(name);
+  await rm(join(await writeWith('half-copied', () => {}), 'manifest.json'));
   // The latest version is bad, an older one good.
   await flipByte(join(await writeWith('grey', () => {}), GRAPH_FILES.encoder));
   running = await startService(store.directory);
@@ -150,6 +213,13 @@ beforeAll(async () => {
 afterAll(async () => {
   await running.close();
   await store.remove();
+});
+
+describe('a model version that is still being copied', () => {
+  it('is none until its manifest is there', async () => {
+    expect(running.log.filter((line) => line.includes('half-copied'))).toEqual([]);
+    expect((await request(running.url).post('/sample?model=half-copied')).status).toBe(404);
+  });
 });
 
 describe('a model version that cannot be trusted', () => {

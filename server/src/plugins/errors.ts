@@ -23,7 +23,9 @@ export const errors = fp(async (app: FastifyInstance, { bodyLimit, adminRoutes }
   });
 
   app.setErrorHandler<FastifyError>((error, request, reply) => {
-    const problem = problemErrorOf(error, bodyLimit);
+    // Fastify finds fault with a body before it says that nobody is there to read it.
+    const isAboutNothing = request.is404 && !(error instanceof ProblemError);
+    const problem = isAboutNothing ? notFound(request) : problemErrorOf(error, bodyLimit);
     if (problem.code === 'INTERNAL') request.log.error(error);
     // Fastify closes the connection on a body that it refuses, and a client that is still sending then sees a reset in
     // place of the answer. Node reads and drops the rest, no longer than the request timeout.
