@@ -23,6 +23,6 @@ class Service:
         global encode
         encode = Encoder()
 
-    @bentoml.api(route="/encode/json", batchable=True, max_batch_size=4096, max_latency_ms=1000)
+    @bentoml.api(route="/encode/json", batchable=True, max_batch_size=4096, max_latency_ms=10_000)
     def encode_json(self, inputs: np.ndarray) -> np.ndarray:
         return encode(from_numbers(inputs))
