@@ -1,5 +1,6 @@
 import sharp from 'sharp';
 import type { ImageInput } from './manifest.js';
+import { smallPngPixels } from './small-png.js';
 
 /** Pixels of one image at most: the largest phone cameras have 50 million. */
 export const MAX_IMAGE_PIXELS = 50_000_000;
@@ -50,6 +51,8 @@ export async function imagePixels(
   { shape, colour, resize }: Pick<ImageInput, 'shape' | 'colour' | 'resize'>,
 ): Promise<Uint8Array> {
   checkImageSignature(bytes);
+  const plain = smallPngPixels(bytes, shape);
+  if (plain !== undefined) return plain;
   const [channels, height, width] = shape;
   const background = { r: resize.background, g: resize.background, b: resize.background };
   const isGrey = colour === 'grey';

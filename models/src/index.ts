@@ -9,4 +9,5 @@ export * from './manifest.js';
 export * from './npy.js';
 export * from './prior.js';
 export * from './random.js';
+export * from './small-png.js';
 export * from './store.js';
