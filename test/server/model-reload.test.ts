@@ -84,7 +84,13 @@ describe('a store that changes', () => {
     await running.service.registry.refresh();
     await running.service.registry.refresh();
     expect(await mean()).toEqual({ version: '1', mean: of(grey(1)) });
-    expect(running.log.filter((line) => line.includes(directory) && !line.startsWith('loaded'))).toHaveLength(1);
+    const complaints = () => running.log.filter((line) => line.includes(directory) && !line.startsWith('loaded'));
+    expect(complaints()).toHaveLength(1);
+    await rename(`${directory}-away`, directory);
+    await running.service.registry.refresh();
+    await rename(directory, `${directory}-away`);
+    await running.service.registry.refresh();
+    expect(complaints()).toHaveLength(2);
     await rename(`${directory}-away`, directory);
   });
 });

@@ -62,7 +62,8 @@ export class ModelRegistry {
   readonly #observer: RegistryObserver;
   /** Changes come one after another. */
   #last: Promise<unknown> = Promise.resolve();
-  #unreadable: string | undefined;
+  /** What was wrong with the store itself at the last look. */
+  #complaints: ReadonlySet<string> = new Set();
   #followed = false;
 
   constructor(options: RegistryOptions, moveTraffic: MoveTraffic, log: Log, observer: RegistryObserver = {}) {
@@ -251,18 +252,17 @@ export class ModelRegistry {
   }
 
   async #versionsInStore(): Promise<ModelReference[] | undefined> {
+    const complaints = new Set<string>();
     try {
-      return await listModels(this.#options.directory, ({ message }) => this.#complain(`refused ${message}`));
+      return await listModels(this.#options.directory, ({ message }) => complaints.add(`refused ${message}`));
     } catch (error) {
-      this.#complain((error as Error).message);
+      complaints.add((error as Error).message);
       return undefined;
+    } finally {
+      // Once for as long as it stays so, however often the store is looked at.
+      for (const complaint of complaints) if (!this.#complaints.has(complaint)) this.#log.error(complaint);
+      this.#complaints = complaints;
     }
-  }
-
-  /** Logs what is wrong with the store itself, once for as long as it stays so. */
-  #complain(message: string): void {
-    if (message !== this.#unreadable) this.#log.error(message);
-    this.#unreadable = message;
   }
 }
 
