@@ -151,6 +151,11 @@ export class WorkerPool {
    * `drained`, and end.
    */
   serve(generation: Generation, drained: Promise<void>): void {
+    if (this.#closing.signal.aborted) {
+      // Nobody would stop them any more.
+      for (const runner of generation.runners) void runner.stop();
+      return;
+    }
     const before = this.#current;
     this.#current = generation;
     for (const runner of generation.runners) {
