@@ -1,4 +1,4 @@
-import { conformalPValue, RandomSource, thresholdAt } from '@elbo/models';
+import { conformalPValue, thresholdAt } from '@elbo/models';
 import { Admission } from './admission.js';
 import { InferenceError } from './errors.js';
 import type { Log } from './log.js';
@@ -258,12 +258,6 @@ export class InferenceService {
     }
     return this.#scheduler.submit(call, rows, options);
   }
-}
-
-/** One draw from each posterior: mean + exp(log_variance / 2) * noise, N x Z. */
-export function drawPosterior({ mean, logVariance }: Encoding, seed: number): Float32Array {
-  const noise = new RandomSource(seed).fillNormal(new Float32Array(mean.length));
-  return noise.map((value, i) => (mean[i] ?? 0) + Math.exp((logVariance[i] ?? 0) / 2) * value);
 }
 
 /** Looks at the store again and again, no sooner than the last look has ended. */

@@ -10,8 +10,6 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** The body may be left out. */
     optionalBody?: boolean;
-    /** Changes what the service does; for holders of an admin key alone. */
-    admin?: boolean;
     /** A body is taken without a content type, as clients of the Open Inference Protocol send it. */
     untypedBody?: boolean;
   }

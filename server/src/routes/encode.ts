@@ -5,7 +5,7 @@ import { jsonItemDecoder } from '../codecs/items.js';
 import type { JsonTensor } from '../codecs/json.js';
 import { linesOf } from '../codecs/lines.js';
 import type { ServedModel } from '../inference/model.js';
-import { drawPosterior, type Encoding } from '../inference/service.js';
+import type { Encoding } from '../inference/service.js';
 import { ProblemError } from '../problems.js';
 import { BODY_PROBLEMS, IMAGE_PROBLEMS, INFERENCE_PROBLEMS, problems, query, Seed } from '../schemas/common.js';
 import { ANSWER_HEADERS, answer, SEED_HEADER, STREAM_CONTENT } from '../schemas/inference.js';
@@ -82,7 +82,7 @@ export const encodeRoute: FastifyPluginAsyncTypebox = async (app) => {
       return service.admit(items.count, async () => {
         const labels = labelsOf(request, model, items.count);
         const encoding = await service.encode(model, await items.decode(), { labels, signal, times });
-        const z = seed === undefined ? undefined : drawPosterior(encoding, seed);
+        const z = seed === undefined ? undefined : new PosteriorDraws(seed).next(encoding);
         if (seed !== undefined && type !== JSON_TYPE) reply.header('elbo-seed', seed);
         if (type === LINES_TYPE) return sendLines(reply, model, encodingLines(model, encoding, z, labels));
         if (isTensorType(type)) {

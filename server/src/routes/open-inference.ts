@@ -12,7 +12,7 @@ import {
 import { findGraph, findVersions, runGraph, type ServedGraph } from '../inference/graphs.js';
 import type { RunOptions } from '../inference/service.js';
 import { ProblemError } from '../problems.js';
-import { BODY_PROBLEMS } from '../schemas/common.js';
+import { BODY_PROBLEMS, RUN_PROBLEMS } from '../schemas/common.js';
 import {
   INFER_ANSWER,
   INFER_CONTENT,
@@ -166,17 +166,7 @@ export const openInferenceRoutes: FastifyPluginAsyncTypebox = async (app) => {
           body: { content: INFER_CONTENT },
           response: {
             200: INFER_ANSWER,
-            ...openInferenceProblems(
-              ...BODY_PROBLEMS,
-              'MODEL_NOT_FOUND',
-              'TOO_MANY_ITEMS',
-              'OUTPUT_NOT_FINITE',
-              'OVERLOADED',
-              'TIMED_OUT',
-              'OUT_OF_MEMORY',
-              'WORKER_LOST',
-              'UNAVAILABLE',
-            ),
+            ...openInferenceProblems(...BODY_PROBLEMS, ...RUN_PROBLEMS),
           },
         },
       },

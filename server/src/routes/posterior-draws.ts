@@ -1,7 +1,7 @@
 import { RandomSource } from '@elbo/models';
 import type { Encoding } from '../inference/service.js';
 
-/** Draws from posteriors that come in parts: the same as `drawPosterior` gives for all of them at once. */
+/** Draws from posteriors, which may come in parts: the draws are those of all of them at once. */
 export class PosteriorDraws {
   readonly #random: RandomSource;
   /** Normals come in pairs. */

@@ -83,11 +83,9 @@ export const NOT_MODIFIED: Record<number, unknown> = {
   304: { description: 'The answer has an ETag of If-None-Match, and is not sent again', headers: CACHE_HEADERS },
 };
 
-/** What any route that runs a model can answer with. */
-export const INFERENCE_PROBLEMS = [
-  'INVALID_REQUEST',
+/** What running a model can end in. */
+export const RUN_PROBLEMS = [
   'MODEL_NOT_FOUND',
-  'NOT_ACCEPTABLE',
   'TOO_MANY_ITEMS',
   'OUTPUT_NOT_FINITE',
   'OVERLOADED',
@@ -95,6 +93,13 @@ export const INFERENCE_PROBLEMS = [
   'OUT_OF_MEMORY',
   'WORKER_LOST',
   'UNAVAILABLE',
+] as const satisfies ProblemCode[];
+
+/** What any route that runs a model can answer with. */
+export const INFERENCE_PROBLEMS = [
+  'INVALID_REQUEST',
+  'NOT_ACCEPTABLE',
+  ...RUN_PROBLEMS,
 ] as const satisfies ProblemCode[];
 
 /** What any route that reads a body can answer with, besides. */
