@@ -51,10 +51,8 @@ export function firstUnexpected(data: Float32Array, description: NumbersDescript
     return expected === undefined ? undefined : { item: Math.floor(at / size), place: at % size, value, expected };
   };
   const isMissing = columns?.map(({ missing }) => missing === true);
-  for (let at = 0; at < data.length; at++) {
-    const value = data[at] as number;
-    if (value >= low && value <= high) continue;
-    if (Number.isNaN(value) && isMissing?.[at % size] === true) continue;
+  for (let at = firstOutside(data, 0, low, high); at < data.length; at = firstOutside(data, at + 1, low, high)) {
+    if (Number.isNaN(data[at]) && isMissing?.[at % size] === true) continue;
     return unexpected(at);
   }
   for (const [place, column] of columns?.entries() ?? []) {
@@ -65,4 +63,13 @@ export function firstUnexpected(data: Float32Array, description: NumbersDescript
     }
   }
   return undefined;
+}
+
+/** Where the first number from `start` on is that isn't in a range; the length where there is none. */
+function firstOutside(data: Float32Array, start: number, low: number, high: number): number {
+  for (let at = start; at < data.length; at++) {
+    const value = data[at] as number;
+    if (!(value >= low && value <= high)) return at;
+  }
+  return data.length;
 }

@@ -1,5 +1,4 @@
 import type { Socket } from 'node:net';
-import accepts from '@fastify/accepts';
 import { type FastifyBaseLogger, type FastifyInstance, fastify, LogController } from 'fastify';
 import type { RequestLogging, Security } from './configuration.js';
 import type { InferenceService } from './inference/service.js';
@@ -170,7 +169,6 @@ export async function buildApp({
   if (security.rateLimit !== undefined) await app.register(rateLimit, security.rateLimit);
   await app.register(validation);
   await app.register(content);
-  await app.register(accepts);
   await app.register(caching);
   await app.register(compression);
   await app.register(openapi);

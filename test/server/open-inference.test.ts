@@ -266,9 +266,11 @@ describe('infer', () => {
       vi.spyOn(running.service, 'encode').mockImplementationOnce((_model, _items, options) => {
         resolve(client);
         return new Promise((_resolve, reject) => {
-          options?.signal?.addEventListener('abort', () => {
-            aborted = true;
-            reject(new Error('gone'));
+          options?.cancellation?.add({
+            cancel: () => {
+              aborted = true;
+              reject(new Error('gone'));
+            },
           });
         });
       });

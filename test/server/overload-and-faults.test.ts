@@ -69,9 +69,11 @@ describe('a client that goes away', () => {
       vi.spyOn(running.service, 'encode').mockImplementationOnce((_model, _items, options) => {
         resolve(client);
         return new Promise((_resolve, reject) => {
-          options?.signal?.addEventListener('abort', () => {
-            aborted = true;
-            reject(new Error('gone'));
+          options?.cancellation?.add({
+            cancel: () => {
+              aborted = true;
+              reject(new Error('gone'));
+            },
           });
         });
       });
@@ -104,8 +106,12 @@ describe('a worker that dies', () => {
     const { service } = running;
     const model = service.registry.get('grey');
     kill();
-    // The first two go to the two workers, the third waits.
-    const outcomes = await Promise.allSettled([0, 1, 2].map(() => service.encode(model, new Float32Array(64))));
+    // Each of another graph, so that none shares a batch: the first two go to the two workers, the third waits.
+    const outcomes = await Promise.allSettled([
+      service.decode(model, new Float32Array(model.latentSize)),
+      service.score(model, new Float32Array(64), {}),
+      service.encode(model, new Float32Array(64)),
+    ]);
     expect(outcomes).toMatchObject([
       { status: 'rejected', reason: { code: 'WORKER_LOST' } },
       { status: 'rejected', reason: { code: 'WORKER_LOST' } },

@@ -1,4 +1,5 @@
-import type { Clock } from '@elbo/server/inference/clock';
+import { Cancellation } from '@elbo/server/inference/cancellation';
+import { type Clock, systemClock } from '@elbo/server/inference/clock';
 import { InferenceError } from '@elbo/server/inference/errors';
 import { RunTimes } from '@elbo/server/inference/run-times';
 import {
@@ -55,9 +56,9 @@ class Runner implements BatchRunner<GraphCall> {
 
 const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
 const scheduler = (options: Partial<SchedulerOptions<GraphCall>> = {}) =>
-  new Scheduler<GraphCall>({ maxBatch: 4, padRows: (rows) => rows, ...options });
+  new Scheduler<GraphCall>({ maxBatch: 4, padRows: (rows) => rows, clock: new FakeClock(), ...options });
 
-/** Time that stands still until it is told to pass. */
+/** Time that stands still until it is told to pass. Everything that is submitted arrives by itself. */
 class FakeClock implements Clock {
   #now = 0;
   #timers: { at: number; callback: () => void }[] = [];
@@ -72,6 +73,10 @@ class FakeClock implements Clock {
     return () => {
       this.#timers = this.#timers.filter((other) => other !== timer);
     };
+  }
+
+  soon(callback: () => void): void {
+    callback();
   }
 
   get timers(): number {
@@ -102,6 +107,17 @@ describe('scheduler', () => {
     expect(runner.batches).toHaveLength(1);
     await runner.drain();
     expect([...((await answer).doubled ?? [])]).toEqual([2, 2, 4, 4]);
+  });
+
+  it('batches what arrives together, and waits for no more', async () => {
+    const subject = scheduler({ clock: systemClock });
+    const runners = [new Runner(), new Runner()];
+    for (const runner of runners) subject.add(runner);
+    const answers = [1, 2, 3].map((value) => subject.submit(CALL, rows(value)));
+    await turn();
+    expect(runners.map(({ batches }) => batches.map((batch) => batch.rows))).toEqual([[], [3]]);
+    await runners[1]?.drain();
+    expect((await Promise.all(answers)).map((outputs) => outputs.doubled?.[0])).toEqual([2, 4, 6]);
   });
 
   it('batches what queued up while the runner was busy, up to the limit', async () => {
@@ -155,14 +171,14 @@ describe('scheduler', () => {
     const subject = scheduler();
     const runner = new Runner();
     subject.add(runner);
-    const client = new AbortController();
+    const client = new Cancellation();
     void subject.submit(CALL, rows(1));
-    const gone = codeOf(subject.submit(CALL, rows(2), { signal: client.signal }));
-    client.abort();
+    const gone = codeOf(subject.submit(CALL, rows(2), { cancellation: client }));
+    client.cancel();
     expect(await gone).toBe('CANCELLED');
     await runner.drain();
     expect(runner.batches).toHaveLength(1);
-    expect(await codeOf(subject.submit(CALL, rows(3), { signal: client.signal }))).toBe('CANCELLED');
+    expect(await codeOf(subject.submit(CALL, rows(3), { cancellation: client }))).toBe('CANCELLED');
   });
 
   it('lets models take turns, however many calls of one wait', async () => {

@@ -4,7 +4,7 @@ import { checkNumbers } from './numbers.js';
 
 /**
  * Little-endian float32, whole items one after another.
- * @returns N x shape, over memory of its own
+ * @returns N x shape, over the memory of the bytes where a Float32Array can lie there
  * @throws {CodecError} INVALID_INPUT for a length that isn't a whole number of items, or a number out of range
  */
 export function numbersFromFloat32(bytes: Uint8Array, description: NumbersDescription): Float32Array {
@@ -16,10 +16,14 @@ export function numbersFromFloat32(bytes: Uint8Array, description: NumbersDescri
     );
   }
   // Node runs on little-endian machines only, where these bytes are a Float32Array as they are.
-  const data = new Float32Array(bytes.byteLength / 4);
-  new Uint8Array(data.buffer).set(bytes);
+  const { buffer, byteOffset } = isAligned(bytes) ? bytes : new Uint8Array(bytes);
+  const data = new Float32Array(buffer, byteOffset, bytes.byteLength / 4);
   checkNumbers(data, 'body', description);
   return data;
+}
+
+function isAligned({ byteOffset }: Uint8Array): boolean {
+  return byteOffset % Float32Array.BYTES_PER_ELEMENT === 0;
 }
 
 /** The numbers as little-endian float32, without a copy. */

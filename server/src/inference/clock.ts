@@ -4,6 +4,8 @@ export interface Clock {
   now(): number;
   /** Calls back once after so many milliseconds. @returns what takes that back */
   after(milliseconds: number, callback: () => void): () => void;
+  /** Calls back once everything that has arrived by now was read. */
+  soon(callback: () => void): void;
 }
 
 export const systemClock: Clock = {
@@ -12,4 +14,6 @@ export const systemClock: Clock = {
     const timer = setTimeout(callback, milliseconds);
     return () => clearTimeout(timer);
   },
+  // Immediates run after all sockets that had something were read (libuv: poll, then check).
+  soon: (callback) => void setImmediate(callback),
 };

@@ -1,3 +1,4 @@
+import type { Cancellable, Cancellation } from './cancellation.js';
 import { type Clock, systemClock } from './clock.js';
 import { InferenceError } from './errors.js';
 import type { RunTimes } from './run-times.js';
@@ -27,7 +28,7 @@ export interface BatchRunner<Call extends GraphCall> {
 
 export interface SubmitOptions {
   /** Drops what hasn't been handed to a runner yet. */
-  readonly signal?: AbortSignal | undefined;
+  readonly cancellation?: Cancellation | undefined;
   /** Milliseconds from now after which nobody wants the outputs any more; the scheduler's own limit where unset. */
   readonly timeout?: number | undefined;
   /** To be filled in. */
@@ -55,20 +56,64 @@ export interface SchedulerOptions<Call extends GraphCall> {
   readonly clock?: Clock;
 }
 
-interface Job<Call extends GraphCall> {
+/** One `submit`: its rows, how far they are, and who waits for them. */
+class Job<Call extends GraphCall> implements Cancellable {
   readonly call: Call;
   readonly data: Float32Array;
   readonly rows: number;
   readonly submitted: number;
   readonly times: RunTimes | undefined;
   /** Rows handed to runners so far. */
-  handedOut: number;
+  handedOut = 0;
   /** Rows whose outputs are back. */
-  done: number;
+  done = 0;
+  /** Of a job that needed several batches. */
   outputs: Record<string, Float32Array> | undefined;
-  settled: boolean;
-  /** Resolves or rejects the caller's promise, once. */
-  readonly settle: (outcome: Outputs | Error) => void;
+  settled = false;
+  cancelTimer: (() => void) | undefined;
+  readonly #cancellation: Cancellation | undefined;
+  readonly #resolve: (outputs: Outputs) => void;
+  readonly #reject: (error: Error) => void;
+
+  constructor(
+    call: Call,
+    data: Float32Array,
+    submitted: number,
+    { cancellation, times }: SubmitOptions,
+    resolve: (outputs: Outputs) => void,
+    reject: (error: Error) => void,
+  ) {
+    this.call = call;
+    this.data = data;
+    this.rows = data.length / call.rowSize;
+    this.submitted = submitted;
+    this.times = times;
+    this.#cancellation = cancellation;
+    this.#resolve = resolve;
+    this.#reject = reject;
+    cancellation?.add(this);
+  }
+
+  cancel(): void {
+    this.fail(new InferenceError('CANCELLED', 'the client is gone'));
+  }
+
+  succeed(outputs: Outputs): void {
+    if (this.#settle()) this.#resolve(outputs);
+  }
+
+  fail(error: Error): void {
+    if (this.#settle()) this.#reject(error);
+  }
+
+  /** @returns whether it is the first time */
+  #settle(): boolean {
+    if (this.settled) return false;
+    this.settled = true;
+    this.cancelTimer?.();
+    this.#cancellation?.delete(this);
+    return true;
+  }
 }
 
 interface Slice<Call extends GraphCall> {
@@ -97,6 +142,8 @@ export class Scheduler<Call extends GraphCall> {
   /** Takes back the call that comes when the oldest batch has waited long enough. */
   #cancelWake: (() => void) | undefined;
   #unavailable: string | undefined;
+  /** Whether a dispatch is to come anyway. */
+  #dispatching = false;
 
   constructor(options: SchedulerOptions<Call>) {
     this.#options = options;
@@ -109,35 +156,15 @@ export class Scheduler<Call extends GraphCall> {
    * @param data whole rows; the scheduler takes its memory, so it can't be read afterwards
    * @throws {InferenceError} CANCELLED, TIMED_OUT, WORKER_LOST, UNAVAILABLE, or what the runner throws
    */
-  submit(call: Call, data: Float32Array, { signal, timeout, times }: SubmitOptions = {}): Promise<Outputs> {
+  submit(call: Call, data: Float32Array, options: SubmitOptions = {}): Promise<Outputs> {
     return new Promise((resolve, reject) => {
       if (this.#unavailable !== undefined) throw new InferenceError('UNAVAILABLE', this.#unavailable);
-      if (signal?.aborted === true) throw cancelled();
-      const limit = timeout ?? this.#options.timeout;
-      const job: Job<Call> = {
-        call,
-        data,
-        rows: data.length / call.rowSize,
-        submitted: this.#clock.now(),
-        times,
-        handedOut: 0,
-        done: 0,
-        outputs: undefined,
-        settled: false,
-        settle: (outcome) => {
-          if (job.settled) return;
-          job.settled = true;
-          cancelTimer?.();
-          signal?.removeEventListener('abort', onAbort);
-          if (outcome instanceof Error) reject(outcome);
-          else resolve(outcome);
-        },
-      };
-      const onAbort = () => job.settle(cancelled());
-      signal?.addEventListener('abort', onAbort);
-      const cancelTimer = limit === undefined ? undefined : this.#clock.after(limit, () => job.settle(timedOut(limit)));
+      const job = new Job(call, data, this.#clock.now(), options, resolve, reject);
+      if (job.settled) return;
+      const limit = options.timeout ?? this.#options.timeout;
+      if (limit !== undefined) job.cancelTimer = this.#clock.after(limit, () => job.fail(timedOut(limit)));
       this.#enqueue(job);
-      this.#dispatch();
+      this.#dispatchSoon();
     });
   }
 
@@ -145,7 +172,7 @@ export class Scheduler<Call extends GraphCall> {
     this.#unavailable = undefined;
     this.#runners.add(runner);
     this.#idle.push(runner);
-    this.#dispatch();
+    this.#dispatchSoon();
   }
 
   /** Gives the runner nothing more; a batch that it has ends as the runner says. */
@@ -158,7 +185,7 @@ export class Scheduler<Call extends GraphCall> {
   discard(model: string, reason: string): void {
     const jobs = [...(this.#queues.get(model)?.values() ?? [])].flat();
     this.#queues.delete(model);
-    for (const job of jobs) job.settle(new InferenceError('UNAVAILABLE', reason));
+    for (const job of jobs) job.fail(new InferenceError('UNAVAILABLE', reason));
   }
 
   /** Answers everything that waits, and everything that comes until a runner is added, with UNAVAILABLE. */
@@ -174,6 +201,16 @@ export class Scheduler<Call extends GraphCall> {
     const jobs = calls.get(key);
     if (jobs === undefined) calls.set(key, [job]);
     else jobs.push(job);
+  }
+
+  /** Requests that have arrived together are to share a batch, so the first doesn't leave without the others. */
+  #dispatchSoon(): void {
+    if (this.#dispatching) return;
+    this.#dispatching = true;
+    this.#clock.soon(() => {
+      this.#dispatching = false;
+      this.#dispatch();
+    });
   }
 
   #dispatch(): void {
@@ -264,11 +301,11 @@ export class Scheduler<Call extends GraphCall> {
       scatter(slices, outputs, padded, ended - started);
     } catch (error) {
       usable = !(error instanceof InferenceError && error.code === 'WORKER_LOST');
-      for (const { job } of slices) job.settle(error as Error);
+      for (const { job } of slices) job.fail(error as Error);
     }
     if (usable && this.#runners.has(runner)) {
       this.#idle.push(runner);
-      this.#dispatch();
+      this.#dispatchSoon();
     }
   }
 }
@@ -288,33 +325,36 @@ function gather<Call extends GraphCall>(slices: Slices<Call>, length: number): F
   return batch;
 }
 
+/** Gives each job its rows of a batch: those of a job that fits in one as views, and the others' put together. */
 function scatter<Call extends GraphCall>(
   slices: Slices<Call>,
   outputs: Outputs,
   padded: number,
   milliseconds: number,
 ): void {
+  const tensors = Object.entries(outputs);
   let row = 0;
   for (const { job, start, rows } of slices) {
     if (job.times !== undefined) job.times.inference += milliseconds;
     if (!job.settled) {
-      job.outputs ??= Object.fromEntries(
-        Object.entries(outputs).map(([name, data]) => [name, new Float32Array((data.length / padded) * job.rows)]),
-      );
-      for (const [name, target] of Object.entries(job.outputs)) {
-        const width = target.length / job.rows;
-        const part = outputs[name]?.subarray(row * width, (row + rows) * width);
-        if (part !== undefined) target.set(part, start * width);
+      const whole = rows === job.rows;
+      const own: Record<string, Float32Array> = whole ? {} : (job.outputs ?? {});
+      for (const [name, data] of tensors) {
+        const width = data.length / padded;
+        const part = data.subarray(row * width, (row + rows) * width);
+        if (whole) {
+          own[name] = part;
+          continue;
+        }
+        own[name] ??= new Float32Array(width * job.rows);
+        own[name].set(part, start * width);
       }
+      job.outputs = own;
       job.done += rows;
-      if (job.done === job.rows) job.settle(job.outputs);
+      if (job.done === job.rows) job.succeed(own);
     }
     row += rows;
   }
-}
-
-function cancelled(): InferenceError {
-  return new InferenceError('CANCELLED', 'the client is gone');
 }
 
 function timedOut(milliseconds: number): InferenceError {

@@ -1,5 +1,6 @@
 import { conformalPValue, thresholdAt } from '@elbo/models';
 import { Admission } from './admission.js';
+import type { Cancellation } from './cancellation.js';
 import { InferenceError } from './errors.js';
 import type { Log } from './log.js';
 import type { ModelCall, ServedModel } from './model.js';
@@ -27,7 +28,7 @@ export interface ServiceOptions extends PoolOptions {
 export interface RunOptions {
   /** Class numbers, one an item; only for models with a condition, and always for these. */
   readonly labels?: readonly number[] | undefined;
-  readonly signal?: AbortSignal | undefined;
+  readonly cancellation?: Cancellation | undefined;
   /** Milliseconds after which nobody wants the answer any more; the service's own limit where unset. */
   readonly timeout?: number | undefined;
   /** To be filled in. */
@@ -79,7 +80,7 @@ export interface ServiceStatus {
 
 /**
  * The models, the workers and what can be asked of them. Every method takes the memory of the tensors it is given, and
- * throws {InferenceError} OVERLOADED-like errors as the scheduler does; a `signal` drops work that nobody waits for.
+ * throws {InferenceError} OVERLOADED-like errors as the scheduler does; a `cancellation` drops work that nobody waits for.
  */
 export class InferenceService {
   readonly registry: ModelRegistry;
@@ -316,11 +317,11 @@ function statedThreshold({ manifest, calibrationScores }: ServedModel, rate: num
 function finite(outputs: Outputs, name: string, width: number): Float32Array {
   const data = outputs[name];
   if (data === undefined) throw new InferenceError('RUN_FAILED', `the graph gave no ${name}`);
-  const bad = data.findIndex((value) => !Number.isFinite(value));
-  if (bad !== -1) {
+  for (let i = 0; i < data.length; i++) {
+    if (Number.isFinite(data[i])) continue;
     throw new InferenceError(
       'OUTPUT_NOT_FINITE',
-      `the model's ${name} for item ${Math.floor(bad / width)} is not a finite number; its input is too extreme for the model`,
+      `the model's ${name} for item ${Math.floor(i / width)} is not a finite number; its input is too extreme for the model`,
     );
   }
   return data;

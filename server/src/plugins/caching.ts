@@ -19,9 +19,17 @@ declare module 'fastify' {
  * @see https://www.rfc-editor.org/rfc/rfc9110#section-13.1.2
  */
 export const caching = fp(async (app: FastifyInstance) => {
-  app.addHook<unknown>('onSend', async (request, reply, payload) => {
+  app.addHook<unknown>('onSend', (request, reply, payload, done) => {
     const { caching } = request.routeOptions.config;
-    if (caching === undefined) return payload;
+    done(null, caching === undefined ? payload : withCaching(caching, request, reply, payload));
+  });
+
+  function withCaching(
+    caching: 'revalidate' | 'never',
+    request: FastifyRequest,
+    reply: FastifyReply,
+    payload: unknown,
+  ): unknown {
     // Without a lifetime, caches may make up one for errors, too.
     const isKept = caching === 'revalidate' && (reply.statusCode === 200 || reply.statusCode === 304);
     reply.header('cache-control', isKept ? 'no-cache' : 'no-store');
@@ -35,9 +43,8 @@ export const caching = fp(async (app: FastifyInstance) => {
     }
     const isKnown =
       request.headers['if-none-match']?.trim() === '*' || !isModified(request, String(reply.getHeader('etag')));
-    if (reply.statusCode === 200 && isKnown) return notModified(reply);
-    return payload;
-  });
+    return reply.statusCode === 200 && isKnown ? notModified(reply) : payload;
+  }
 });
 
 /** A weak ETag of what determines an answer. */

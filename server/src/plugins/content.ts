@@ -5,6 +5,7 @@ import { parse as parseJson } from 'secure-json-parse';
 import { IMAGE_TYPES } from '../codecs/items.js';
 import { isPartAFile, multipartLimits, readForm } from '../codecs/multipart.js';
 import { ProblemError } from '../problems.js';
+import { remembered } from '../remembered.js';
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -34,8 +35,11 @@ export const content = fp(async (app: FastifyInstance) => {
   app.addContentTypeParser('application/x-ndjson', (_request, body, done) => done(null, body));
   const { bodyLimit = 0 } = app.initialConfig;
   await app.register(multipart, { limits: multipartLimits(bodyLimit), isPartAFile });
-  app.addHook('preValidation', async (request) => {
-    if (!request.isMultipart()) return;
+  app.addHook('preValidation', (request, _reply, done) => {
+    if (request.isMultipart()) readBody(request).then(() => done(), done);
+    else done();
+  });
+  const readBody = async (request: FastifyRequest): Promise<void> => {
     if (Number(request.headers['content-length'] ?? 0) > bodyLimit) {
       throw new ProblemError('BODY_TOO_LARGE', `the body has more than the limit of ${bodyLimit} bytes`);
     }
@@ -47,36 +51,51 @@ export const content = fp(async (app: FastifyInstance) => {
       request.raw.resume();
       throw error;
     }
-  });
+  };
 
-  app.addHook('onRequest', async (request) => {
-    const accepted = acceptedTypes(request);
-    if (accepted.length === 0) return;
+  const refusal = (request: FastifyRequest): ProblemError | undefined => {
+    const { schema, config } = request.routeOptions;
+    const accepted = acceptedTypes(schema?.body as BodySchema | undefined);
+    if (accepted.length === 0) return undefined;
     const { headers } = request.raw;
     const empty = headers['transfer-encoding'] === undefined && Number(headers['content-length'] ?? 0) === 0;
-    if (empty && request.routeOptions.config.optionalBody === true) {
+    if (empty && config.optionalBody === true) {
       // `curl -d ''` sends a form type for no body at all.
       delete headers['content-type'];
-      return;
+      return undefined;
     }
     const type = contentTypeOf(request);
-    if (type === '' && request.routeOptions.config.untypedBody === true) return;
-    if (!accepted.includes(type)) {
-      const given = type === '' ? 'the request has no content-type' : `the body is ${type}`;
-      throw new ProblemError('UNSUPPORTED_MEDIA_TYPE', `${given}; expected one of ${accepted.join(', ')}`, {
-        accept: accepted.join(', '),
-      });
-    }
-  });
+    if (accepted.includes(type) || (type === '' && config.untypedBody === true)) return undefined;
+    const given = type === '' ? 'the request has no content-type' : `the body is ${type}`;
+    return new ProblemError('UNSUPPORTED_MEDIA_TYPE', `${given}; expected one of ${accepted.join(', ')}`, {
+      accept: accepted.join(', '),
+    });
+  };
+  app.addHook('onRequest', (request, _reply, done) => done(refusal(request)));
 });
+
+interface BodySchema {
+  readonly content?: Readonly<Record<string, unknown>>;
+}
 
 /** The body's media type in lower case, without parameters; empty where there is none. */
 export function contentTypeOf(request: FastifyRequest): string {
-  const [type = ''] = (request.headers['content-type'] ?? '').split(';');
-  return type.trim().toLowerCase();
+  return mediaTypeOf(request.headers['content-type'] ?? '');
 }
 
-function acceptedTypes(request: FastifyRequest): string[] {
-  const body = request.routeOptions.schema?.body as { content?: Record<string, unknown> } | undefined;
-  return Object.keys(body?.content ?? {});
+const mediaTypeOf = remembered((header: string) => {
+  const [type = ''] = header.split(';');
+  return type.trim().toLowerCase();
+});
+
+const typesOfBodies = new WeakMap<BodySchema, readonly string[]>();
+
+function acceptedTypes(body: BodySchema | undefined): readonly string[] {
+  if (body === undefined) return [];
+  let types = typesOfBodies.get(body);
+  if (types === undefined) {
+    types = Object.keys(body.content ?? {});
+    typesOfBodies.set(body, types);
+  }
+  return types;
 }

@@ -24,11 +24,10 @@ import { sendJson, sendLines, sendPng, sendTensor } from './inference-reply.js';
 import {
   clientGone,
   isTensorType,
-  itemOutputTypes,
+  itemOutputType,
   itemsOf,
   JSON_TYPE,
   LINES_TYPE,
-  outputType,
   PNG_TYPE,
   timed,
 } from './inference-request.js';
@@ -128,7 +127,7 @@ export const anomalyScoreRoutes: FastifyPluginAsyncTypebox = async (app) => {
       if ((input === undefined) === (values === undefined)) {
         throw new ProblemError('INVALID_REQUEST', 'expected one of the query parameters input and values');
       }
-      const type = outputType(request, itemOutputTypes(model));
+      const type = itemOutputType(request, model);
       const etag = etagOf(VERSION, app.service.status.provider, identityOf(model), JSON.stringify(request.query), type);
       reply.header('vary', 'accept').header('etag', etag);
       // The model need not run again: only what was answered with 200 before has an ETag that a client can know.
@@ -150,11 +149,11 @@ export const anomalyScoreRoutes: FastifyPluginAsyncTypebox = async (app) => {
   ): Promise<FastifyReply> {
     const { service } = app;
     const { input } = model.manifest;
-    const type = outputType(request, itemOutputTypes(model));
+    const type = itemOutputType(request, model);
     const isTable = input.kind === 'vector';
     const explains = isTable && explain > 0;
     const parts = explains || (type !== JSON_TYPE && type !== LINES_TYPE);
-    const signal = clientGone(reply);
+    const cancellation = clientGone(reply);
     return service.admit(items.count, async () => {
       const labels = labelsOf(request, model, items.count);
       const data = await items.decode();
@@ -164,7 +163,7 @@ export const anomalyScoreRoutes: FastifyPluginAsyncTypebox = async (app) => {
         falsePositiveRate,
         parts,
         labels,
-        signal,
+        cancellation,
         times: request.times.run,
       });
       const { errorMap = NOTHING } = scoring.parts ?? {};

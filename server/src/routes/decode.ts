@@ -8,7 +8,7 @@ import { contentTypeOf } from '../plugins/content.js';
 import { BODY_PROBLEMS, IMAGE_PROBLEMS, INFERENCE_PROBLEMS, problems, query } from '../schemas/common.js';
 import { answer, ITEM_OUTPUTS, LATENTS_CONTENT } from '../schemas/inference.js';
 import { itemLines, sendItems } from './inference-reply.js';
-import { BINARY_TYPE, clientGone, itemOutputTypes, NPY_TYPE, outputType } from './inference-request.js';
+import { BINARY_TYPE, clientGone, itemOutputType, NPY_TYPE } from './inference-request.js';
 import { answerLines, hasLines } from './line-stream.js';
 import { labelsOf } from './request-labels.js';
 
@@ -30,7 +30,7 @@ export const decodeRoute: FastifyPluginAsyncTypebox = async (app) => {
     },
     async (request, reply) => {
       const { service } = app;
-      const signal = clientGone(reply);
+      const cancellation = clientGone(reply);
       const model = service.registry.get(request.query.model, request.query.version);
       if (hasLines(request)) {
         return answerLines(app, request, reply, model, {
@@ -39,13 +39,13 @@ export const decodeRoute: FastifyPluginAsyncTypebox = async (app) => {
           answer: async (rows, options) => itemLines(model, await service.decode(model, rows, options), options.labels),
         });
       }
-      const type = outputType(request, itemOutputTypes(model));
+      const type = itemOutputType(request, model);
       const latents = request.times.during('decode', () => latentsOf(request, model));
       const count = latents.length / model.latentSize;
       request.times.concerns(model, count);
       return service.admit(count, async () => {
         const labels = labelsOf(request, model, count);
-        const outputs = await service.decode(model, latents, { labels, signal, times: request.times.run });
+        const outputs = await service.decode(model, latents, { labels, cancellation, times: request.times.run });
         return sendItems(reply, model, type, outputs, { labels });
       });
     },

@@ -18,7 +18,7 @@ import {
   JSON_TYPE,
   LINES_TYPE,
   NPY_TYPE,
-  outputType,
+  outputTypes,
 } from './inference-request.js';
 import { answerLines, hasLines } from './line-stream.js';
 import { PosteriorDraws } from './posterior-draws.js';
@@ -26,6 +26,8 @@ import { labelsOf } from './request-labels.js';
 
 /** What the numbers of an answer that is one tensor are. */
 const TENSOR = 'N x 2 x Z: mean, then log_variance of each item; N x 3 x Z with `sample=true`: `z` last';
+
+const encodingType = outputTypes(JSON_TYPE, BINARY_TYPE, NPY_TYPE, LINES_TYPE);
 
 export const encodeRoute: FastifyPluginAsyncTypebox = async (app) => {
   app.post(
@@ -57,7 +59,7 @@ export const encodeRoute: FastifyPluginAsyncTypebox = async (app) => {
     },
     async (request, reply) => {
       const { service } = app;
-      const signal = clientGone(reply);
+      const cancellation = clientGone(reply);
       const { model: name, version, sample = false } = request.query;
       if (request.query.seed !== undefined && !sample) {
         throw new ProblemError('INVALID_REQUEST', 'query parameter seed means nothing without sample=true');
@@ -76,12 +78,12 @@ export const encodeRoute: FastifyPluginAsyncTypebox = async (app) => {
           },
         });
       }
-      const type = outputType(request, [JSON_TYPE, BINARY_TYPE, NPY_TYPE, LINES_TYPE]);
+      const type = encodingType(request);
       const items = itemsOf(request, model);
       const times = request.times.run;
       return service.admit(items.count, async () => {
         const labels = labelsOf(request, model, items.count);
-        const encoding = await service.encode(model, await items.decode(), { labels, signal, times });
+        const encoding = await service.encode(model, await items.decode(), { labels, cancellation, times });
         const z = seed === undefined ? undefined : new PosteriorDraws(seed).next(encoding);
         if (seed !== undefined && type !== JSON_TYPE) reply.header('elbo-seed', seed);
         if (type === LINES_TYPE) return sendLines(reply, model, encodingLines(model, encoding, z, labels));

@@ -1,4 +1,5 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import Negotiator from 'negotiator';
 import type { Static } from 'typebox';
 import {
   type EncodedItems,
@@ -10,9 +11,11 @@ import {
   itemsFromRows,
 } from '../codecs/items.js';
 import type { Form } from '../codecs/multipart.js';
+import { Cancellation } from '../inference/cancellation.js';
 import type { ServedModel } from '../inference/model.js';
 import { contentTypeOf } from '../plugins/content.js';
 import { ProblemError } from '../problems.js';
+import { remembered } from '../remembered.js';
 import type { InputsBody } from '../schemas/inference.js';
 
 export const JSON_TYPE = 'application/json';
@@ -60,26 +63,37 @@ function encodedItems(request: FastifyRequest, model: ServedModel): EncodedItems
   }
 }
 
+/** Picks, for a request, one of the types that a route can answer with. */
+export type OutputTypes<Type extends OutputType> = (request: FastifyRequest) => Type;
+
 /**
- * The type that the client likes best among those that can be made; JSON where it doesn't care.
- * @throws {ProblemError} NOT_ACCEPTABLE, naming them
+ * The type that the client likes best among those that can be made; the first where it doesn't care.
+ * @returns a function that throws {ProblemError} NOT_ACCEPTABLE, naming them
  */
-export function outputType<Type extends OutputType>(request: FastifyRequest, possible: readonly Type[]): Type {
-  const chosen = request.accepts().type([...possible]);
-  const type = possible.find((candidate) => candidate === chosen);
-  if (type === undefined) {
+export function outputTypes<Type extends OutputType>(...possible: readonly [Type, ...Type[]]): OutputTypes<Type> {
+  const preferred = remembered((accept) => {
+    const chosen = new Negotiator({ headers: { accept } }).mediaType([...possible]);
+    return possible.find((type) => type === chosen);
+  });
+  return ({ headers: { accept = '' } }) => {
+    const type = accept === '' ? possible[0] : preferred(accept);
+    if (type !== undefined) return type;
     throw new ProblemError(
       'NOT_ACCEPTABLE',
-      `accept: ${request.headers.accept ?? ''} cannot be met; this can be had as ${possible.join(', ')}`,
+      `accept: ${accept} cannot be met; this can be had as ${possible.join(', ')}`,
     );
-  }
-  return type;
+  };
 }
 
-/** Types that a model's items can be had as: only images make a picture. */
-export function itemOutputTypes({ manifest }: ServedModel): readonly OutputType[] {
-  const others: readonly OutputType[] = [BINARY_TYPE, NPY_TYPE, LINES_TYPE];
-  return manifest.input.kind === 'image' ? [JSON_TYPE, PNG_TYPE, ...others] : [JSON_TYPE, ...others];
+const imageOutputType = outputTypes<OutputType>(JSON_TYPE, PNG_TYPE, BINARY_TYPE, NPY_TYPE, LINES_TYPE);
+const rowOutputType = outputTypes<OutputType>(JSON_TYPE, BINARY_TYPE, NPY_TYPE, LINES_TYPE);
+
+/**
+ * The type that a model's items are wanted as: only images make a picture.
+ * @throws {ProblemError} NOT_ACCEPTABLE
+ */
+export function itemOutputType(request: FastifyRequest, { manifest }: ServedModel): OutputType {
+  return manifest.input.kind === 'image' ? imageOutputType(request) : rowOutputType(request);
 }
 
 export function isTensorType(type: OutputType): type is TensorType {
@@ -87,13 +101,13 @@ export function isTensorType(type: OutputType): type is TensorType {
 }
 
 /**
- * Aborts when the client goes away before it has its answer; to be called before anything is awaited. `request.signal`
- * doesn't: in Node, a request's `close` event comes as soon as its body was read.
+ * Cancelled when the client goes away before it has its answer; to be called before anything is awaited. `request.signal`
+ * doesn't say so: in Node, a request's `close` event comes as soon as its body was read.
  */
-export function clientGone(reply: FastifyReply): AbortSignal {
-  const controller = new AbortController();
+export function clientGone(reply: FastifyReply): Cancellation {
+  const cancellation = new Cancellation();
   reply.raw.once('close', () => {
-    if (!reply.raw.writableFinished) controller.abort();
+    if (!reply.raw.writableFinished) cancellation.cancel();
   });
-  return controller.signal;
+  return cancellation;
 }

@@ -16,7 +16,7 @@ import {
   ITEM_OUTPUTS,
 } from '../schemas/inference.js';
 import { sendItems } from './inference-reply.js';
-import { clientGone, FORM_TYPE, itemOutputTypes, itemsOf, JSON_TYPE, outputType } from './inference-request.js';
+import { clientGone, FORM_TYPE, itemOutputType, itemsOf, JSON_TYPE } from './inference-request.js';
 import { latentPath } from './latent-path.js';
 import { classOnPath } from './request-labels.js';
 
@@ -42,7 +42,7 @@ export const interpolateRoute: FastifyPluginAsyncTypebox = async (app) => {
     },
     async (request, reply) => {
       const { service } = app;
-      const signal = clientGone(reply);
+      const cancellation = clientGone(reply);
       const { model: name, version, label: labelInQuery, ...parameters } = request.query;
       const body: Body = contentTypeOf(request) === JSON_TYPE ? (request.body as Body) : {};
       const twice = Object.keys(body).find((key) => key in request.query);
@@ -51,7 +51,7 @@ export const interpolateRoute: FastifyPluginAsyncTypebox = async (app) => {
       }
       const { steps = DEFAULT_STEPS, path = 'linear' } = { ...parameters, ...body };
       const model = service.registry.get(name, version);
-      const type = outputType(request, itemOutputTypes(model));
+      const type = itemOutputType(request, model);
       const label = classOnPath(model, labelInQuery, body.label);
       const labels = (count: number) => (label === undefined ? undefined : Array<number>(count).fill(label));
       const ends = endsOf(request, model, body);
@@ -59,7 +59,7 @@ export const interpolateRoute: FastifyPluginAsyncTypebox = async (app) => {
         const latents =
           ends instanceof Float32Array
             ? ends
-            : (await service.encode(model, await ends.decode(), { labels: labels(2), signal })).mean;
+            : (await service.encode(model, await ends.decode(), { labels: labels(2), cancellation })).mean;
         const onPath = latentPath(
           latents.subarray(0, model.latentSize),
           latents.subarray(model.latentSize),
@@ -67,7 +67,7 @@ export const interpolateRoute: FastifyPluginAsyncTypebox = async (app) => {
           path,
         );
         // The service takes the memory of what it decodes, and the answer holds the latents, too.
-        const outputs = await service.decode(model, onPath.slice(), { labels: labels(steps), signal });
+        const outputs = await service.decode(model, onPath.slice(), { labels: labels(steps), cancellation });
         return sendItems(reply, model, type, outputs, {
           fields: { path },
           labels: labels(steps),

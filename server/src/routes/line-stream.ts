@@ -5,12 +5,13 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { CodecError } from '../codecs/errors.js';
 import { type Line, LineReader } from '../codecs/line-reader.js';
 import { valueOfLine } from '../codecs/lines.js';
+import type { Cancellation } from '../inference/cancellation.js';
 import { InferenceError } from '../inference/errors.js';
 import type { ServedModel } from '../inference/model.js';
 import { contentTypeOf } from '../plugins/content.js';
 import { ProblemError, problemErrorOf, problemOf } from '../problems.js';
 import { named } from './inference-reply.js';
-import { clientGone, LINES_TYPE, outputType } from './inference-request.js';
+import { clientGone, LINES_TYPE, outputTypes } from './inference-request.js';
 import { labelsOf } from './request-labels.js';
 
 /** Items that run at once, and count as waiting for as long as the stream lasts. */
@@ -36,9 +37,11 @@ export interface LineAnswers {
    */
   readonly answer: (
     items: Float32Array,
-    options: { readonly labels: readonly number[] | undefined; readonly signal: AbortSignal },
+    options: { readonly labels: readonly number[] | undefined; readonly cancellation: Cancellation },
   ) => Promise<Iterable<string>>;
 }
+
+const linesType = outputTypes(LINES_TYPE);
 
 const streaming = new WeakSet<Socket>();
 
@@ -67,8 +70,8 @@ export async function answerLines(
   model: ServedModel,
   answers: LineAnswers,
 ): Promise<FastifyReply> {
-  const signal = clientGone(reply);
-  outputType(request, [LINES_TYPE]);
+  const cancellation = clientGone(reply);
+  linesType(request);
   labelsOf(request, model, 0);
   const { raw } = request;
   const { bodyLimit = 0 } = app.initialConfig;
@@ -129,7 +132,7 @@ export async function answerLines(
     let piece: Iterable<string>;
     try {
       const labels = labelsOf(request, model, lines.length);
-      piece = await whileNotAborted(signal, (own) => answers.answer(items.slice(), { labels, signal: own }));
+      piece = await answers.answer(items.slice(), { labels, cancellation });
     } catch (error) {
       if (!(error instanceof InferenceError && error.code === 'OUTPUT_NOT_FINITE')) throw error;
       if (lines.length === 1) throw new ProblemError('OUTPUT_NOT_FINITE', `line ${first.number}: ${error.message}`);
@@ -150,19 +153,6 @@ export async function answerLines(
       if (problem.code === 'INTERNAL') request.log.error(error);
       yield `${JSON.stringify({ error: problemOf(problem.code, problem.message) })}\n`;
     }
-  }
-}
-
-/** A signal of each step's own: what a step registers with that of the stream would stay as long as the stream does. */
-async function whileNotAborted<T>(signal: AbortSignal, work: (own: AbortSignal) => Promise<T>): Promise<T> {
-  const controller = new AbortController();
-  const abort = () => controller.abort();
-  signal.addEventListener('abort', abort, { once: true });
-  if (signal.aborted) abort();
-  try {
-    return await work(controller.signal);
-  } finally {
-    signal.removeEventListener('abort', abort);
   }
 }
 

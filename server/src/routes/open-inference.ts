@@ -9,6 +9,7 @@ import {
   readInferRequest,
   type Signature,
 } from '../codecs/open-inference.js';
+import type { Cancellation } from '../inference/cancellation.js';
 import { findGraph, findVersions, runGraph, type ServedGraph } from '../inference/graphs.js';
 import type { RunOptions } from '../inference/service.js';
 import { ProblemError } from '../problems.js';
@@ -172,11 +173,11 @@ export const openInferenceRoutes: FastifyPluginAsyncTypebox = async (app) => {
       },
       async (request, reply) => {
         const started = process.hrtime.bigint();
-        const signal = clientGone(reply);
+        const cancellation = clientGone(reply);
         const graph = graphOf(request);
         const key = { model: graph.model.id, role: graph.role };
         try {
-          const rows = await infer(request, reply, graph, signal);
+          const rows = await infer(request, reply, graph, cancellation);
           app.statistics.succeeded(key, rows, nanosecondsSince(started));
         } catch (error) {
           app.statistics.failed(key, nanosecondsSince(started));
@@ -192,7 +193,7 @@ export const openInferenceRoutes: FastifyPluginAsyncTypebox = async (app) => {
     { body, headers, times }: FastifyRequest,
     reply: FastifyReply,
     graph: ServedGraph,
-    signal: AbortSignal,
+    cancellation: Cancellation,
   ): Promise<number> {
     const { manifest } = graph.model;
     const length = headers['inference-header-content-length'];
@@ -207,7 +208,7 @@ export const openInferenceRoutes: FastifyPluginAsyncTypebox = async (app) => {
       const description = graph.role === 'decoder' ? { shape: items.shape } : numbersOf(manifest.input);
       const options: RunOptions = {
         labels: label && classesOfTensor(label),
-        signal,
+        cancellation,
         times: times.run,
         // 0 is none, as in Triton.
         timeout: request.timeoutMicroseconds ? request.timeoutMicroseconds / 1000 : undefined,

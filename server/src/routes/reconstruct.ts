@@ -3,7 +3,7 @@ import { jsonItemDecoder } from '../codecs/items.js';
 import { BODY_PROBLEMS, IMAGE_PROBLEMS, INFERENCE_PROBLEMS, problems, query } from '../schemas/common.js';
 import { answer, ITEM_OUTPUTS, STREAM_CONTENT } from '../schemas/inference.js';
 import { itemLines, sendItems } from './inference-reply.js';
-import { clientGone, itemOutputTypes, itemsOf, outputType } from './inference-request.js';
+import { clientGone, itemOutputType, itemsOf } from './inference-request.js';
 import { answerLines, hasLines } from './line-stream.js';
 import { labelsOf } from './request-labels.js';
 
@@ -25,7 +25,7 @@ export const reconstructRoute: FastifyPluginAsyncTypebox = async (app) => {
     },
     async (request, reply) => {
       const { service } = app;
-      const signal = clientGone(reply);
+      const cancellation = clientGone(reply);
       const model = service.registry.get(request.query.model, request.query.version);
       if (hasLines(request)) {
         return answerLines(app, request, reply, model, {
@@ -35,12 +35,12 @@ export const reconstructRoute: FastifyPluginAsyncTypebox = async (app) => {
             itemLines(model, await service.reconstruct(model, rows, options), options.labels),
         });
       }
-      const type = outputType(request, itemOutputTypes(model));
+      const type = itemOutputType(request, model);
       const items = itemsOf(request, model);
       return service.admit(items.count, async () => {
         const labels = labelsOf(request, model, items.count);
         const times = request.times.run;
-        const outputs = await service.reconstruct(model, await items.decode(), { labels, signal, times });
+        const outputs = await service.reconstruct(model, await items.decode(), { labels, cancellation, times });
         return sendItems(reply, model, type, outputs, { labels });
       });
     },

@@ -6,7 +6,7 @@ import { ProblemError } from '../problems.js';
 import { BODY_PROBLEMS, IMAGE_PROBLEMS, INFERENCE_PROBLEMS, problems, query } from '../schemas/common.js';
 import { ANSWER_HEADERS, answer, ITEM_OUTPUTS, SampleParameters, SEED_HEADER } from '../schemas/inference.js';
 import { sendItems } from './inference-reply.js';
-import { clientGone, itemOutputTypes, outputType } from './inference-request.js';
+import { clientGone, itemOutputType } from './inference-request.js';
 import { classInBody, classInQuery } from './request-labels.js';
 
 interface SampleRequest {
@@ -35,7 +35,7 @@ export const sampleRoute: FastifyPluginAsyncTypebox = async (app) => {
     },
     async (request, reply) => {
       const { service } = app;
-      const signal = clientGone(reply);
+      const cancellation = clientGone(reply);
       const { model: name, version, ...parameters } = request.query;
       const body = (request.body ?? {}) as SampleRequest;
       const twice = Object.keys(body).find((key) => key in parameters);
@@ -44,14 +44,14 @@ export const sampleRoute: FastifyPluginAsyncTypebox = async (app) => {
       }
       const { count = 16, seed = randomInt(2 ** 32), temperature = 1 }: SampleRequest = { ...parameters, ...body };
       const model = service.registry.get(name, version);
-      const type = outputType(request, itemOutputTypes(model));
+      const type = itemOutputType(request, model);
       request.times.concerns(model, count);
       const times = request.times.run;
       return service.admit(count, async () => {
         const labels = sampleLabels(model, count, seed, parameters.label, body.label);
         const latents = drawLatents(model.prior, count, seed, temperature);
         // The service takes the memory of what it decodes, and the answer holds the latents, too.
-        const outputs = await service.decode(model, latents.slice(), { labels, signal, times });
+        const outputs = await service.decode(model, latents.slice(), { labels, cancellation, times });
         reply.header('elbo-seed', seed);
         const shape = [count, model.latentSize];
         const fields = { seed, temperature };
