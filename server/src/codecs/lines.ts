@@ -1,8 +1,8 @@
 import { Readable } from 'node:stream';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { parse as parseJson } from 'secure-json-parse';
 import { CodecError } from './errors.js';
 import type { JsonTensor } from './json.js';
+import { parseJson } from './parse-json.js';
 
 /** Numbers that are written between two turns of the event loop, as in large JSON answers. */
 const NUMBERS_AT_ONCE = 16_384;

@@ -5,11 +5,11 @@
  */
 import type { Readable } from 'node:stream';
 import type { NumbersDescription } from '@elbo/models';
-import { parse as parseJson } from 'secure-json-parse';
 import { CodecError } from './errors.js';
 import { float32FromNumbers } from './float32.js';
 import { NUMBERS_AT_ONCE, pacedText } from './json.js';
 import { checkNumbers, named } from './numbers.js';
+import { parseJson } from './parse-json.js';
 
 /** A tensor of a graph: [N, ...shape]. */
 export interface TensorDescription {

@@ -1,9 +1,9 @@
 import multipart from '@fastify/multipart';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import fp from 'fastify-plugin';
-import { parse as parseJson } from 'secure-json-parse';
 import { IMAGE_TYPES } from '../codecs/items.js';
 import { isPartAFile, multipartLimits, readForm } from '../codecs/multipart.js';
+import { parseJson } from '../codecs/parse-json.js';
 import { ProblemError } from '../problems.js';
 import { remembered } from '../remembered.js';
 

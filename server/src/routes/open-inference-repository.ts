@@ -1,8 +1,8 @@
 import { MODEL_NAME_PATTERN } from '@elbo/models';
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
-import { parse as parseJson } from 'secure-json-parse';
 import { Type } from 'typebox';
 import { named } from '../codecs/numbers.js';
+import { parseJson } from '../codecs/parse-json.js';
 import { GRAPH_ROLES, graphName } from '../inference/graphs.js';
 import { ProblemError } from '../problems.js';
 import { openInferenceProblems, RepositoryIndexSchema } from '../schemas/open-inference.js';
