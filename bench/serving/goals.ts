@@ -8,6 +8,8 @@ export interface Results {
   readonly own: OwnMeasurements;
   /** Items a second of the graph in loops without HTTP. */
   readonly bareLoop: number;
+  /** Requests a second of one item as float32 to Node's HTTP server, which does nothing else. */
+  readonly bareHttp: number;
 }
 
 export interface Goal {

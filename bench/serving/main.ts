@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { loadAverage } from '../training/report.js';
+import { bareHttp } from './bare-http.js';
 import { bareLoop } from './bare-loop.js';
 import { absence, CONTENDERS, type Contender } from './contenders.js';
 import { GOAL_CONNECTIONS, MODELS, measureContender, measureElbo, type Outcome } from './measurement.js';
@@ -32,6 +33,13 @@ try {
   progress('the bare loop');
   const bulk = { graph: join(store, 'mnist', '1', 'encoder.onnx'), shape: requests[0].input.shape, rows: 64 };
   const bareRate = await bareLoop({ ...bulk, seconds: options.seconds }, workers);
+  progress('bare HTTP');
+  const [single] = requests;
+  const answerBytes = 4 * (single.expected.mean.length + single.expected.logVariance.length);
+  const bareHttpRate = await bareHttp(CONTENDERS[0].request(single), answerBytes, {
+    ...plan,
+    connections: GOAL_CONNECTIONS,
+  });
   const outcomes = new Map<Contender, Outcome>();
   for (const contender of options.contenders) {
     const reason = absence(contender);
@@ -45,7 +53,10 @@ try {
   const own = await measureElbo(requests, ours, plan, storeOfThree, progress);
   progress('');
   const { command, seconds } = options;
-  const text = describe({ outcomes, own, bareLoop: bareRate }, { command, seconds, workers, loadBefore });
+  const text = describe(
+    { outcomes, own, bareLoop: bareRate, bareHttp: bareHttpRate },
+    { command, seconds, workers, loadBefore },
+  );
   console.log(text);
   if (options.write) {
     const preface =

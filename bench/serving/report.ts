@@ -21,7 +21,7 @@ export function describe(results: Results, run: Run): string {
     goalTable(results),
     contenderTable(results),
     ...loads(results).map(([kind, items]) => loadTable(results, kind, items)),
-    `## Without HTTP\n\nThe encoder on batches of 64 in a loop, ${run.workers} threads: ${count(results.bareLoop)} items/s.`,
+    limits(results, run),
     ownTables(results.own, measuredOf(results)),
   ].join('\n\n');
 }
@@ -94,6 +94,16 @@ function loadCells({ connections, items, load, serverCpuSeconds }: Cell): string
     load.answered === 0 ? '–' : perThousand.toPrecision(2),
     (load.clientCpuSeconds / load.seconds).toFixed(2),
   ];
+}
+
+function limits({ bareLoop, bareHttp }: Results, { workers }: Run): string {
+  return [
+    '## What is left without the rest',
+    [
+      `- Without HTTP: the encoder on batches of 64 in a loop, ${workers} threads: ${count(bareLoop)} items/s.`,
+      `- Without a model: Node's HTTP server, which reads the body of one item as float32 and answers as many bytes as Elbo does, ${GOAL_CONNECTIONS} connections: ${count(bareHttp)} requests/s.`,
+    ].join('\n'),
+  ].join('\n\n');
 }
 
 function ownTables(own: OwnMeasurements, measured: Measured | undefined): string {
