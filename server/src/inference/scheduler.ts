@@ -125,9 +125,9 @@ interface Slice<Call extends GraphCall> {
 type Slices<Call extends GraphCall> = readonly [Slice<Call>, ...Slice<Call>[]];
 
 /**
- * Decides who runs when. A runner that comes free takes what waits for one call, up to the batch limit, at once: waiting
- * for a fuller batch costs latency and wins little, since the next batch fills while this one runs (`batchDelay` is for
- * those who want it all the same). Models take turns, and the calls of a model among themselves; a request larger than a
+ * Decides who runs when. A runner that is free takes what waits for one call, up to the batch limit, as soon as everything
+ * that has arrived was read: requests that came together run together, and no timer is waited for, since the next batch
+ * fills while this one runs (`batchDelay` is for those who want it all the same). Models take turns, and the calls of a model among themselves; a request larger than a
  * batch goes back behind the small ones after each slice, and is put together again at the end.
  */
 export class Scheduler<Call extends GraphCall> {
