@@ -16,7 +16,8 @@ export const validation = fp(async (app: FastifyInstance) => {
     const ajv = httpPart === 'body' ? body : text;
     const shared = app.getSchemas();
     for (const [id, definition] of Object.entries(shared)) {
-      if (ajv.getSchema(`${id}#`) === undefined) ajv.addSchema(definition as object, `${id}#`);
+      // Not `getSchema`, which compiles: most of the shared schemas are of answers.
+      if (!Object.hasOwn(ajv.schemas, id)) ajv.addSchema(definition as object, id);
     }
     const validate = ajv.compile(schema);
     return (value: unknown) => {
