@@ -1,5 +1,6 @@
 import { type Static, Type } from 'typebox';
-import { Compile } from 'typebox/compile';
+// Not typebox/compile, which loads half as many modules again for what is not used here.
+import { Compile } from 'typebox/schema';
 import { conditionProblem } from './condition.js';
 import { ModelStoreError } from './errors.js';
 import { GoldenSchema } from './golden.js';
@@ -270,7 +271,7 @@ const validator = Compile(ManifestSchema);
  */
 export function parseManifest(json: unknown): Manifest {
   if (!validator.Check(json)) {
-    const [first] = validator.Errors(json);
+    const [, [first]] = validator.Errors(json);
     const field = first === undefined ? '' : first.instancePath.slice(1).replaceAll('/', '.');
     throw new ModelStoreError(
       'MANIFEST_INVALID',
