@@ -129,21 +129,19 @@ export class WorkerPool {
    */
   async prepare(candidates: readonly Candidate[]): Promise<Acceptance & { readonly generation: Generation }> {
     const refused = new Map<ServedModel, InferenceError>();
-    const runners = new Set<ModelRunner>();
-    try {
-      // One worker finds out what is wrong with a bad model, before the others take the trouble.
-      const { runner, models } = await this.#tryOut(candidates, refused);
-      runners.add(runner);
-      const others = Array.from({ length: this.#options.workers - 1 }, (_, i) => this.#startRunner(i + 1, models));
-      // Every start must have ended before the failure of one is passed on, or a thread would be left behind.
-      const started = await Promise.allSettled(others);
-      for (const result of started) if (result.status === 'fulfilled') runners.add(result.value);
-      for (const result of started) if (result.status === 'rejected') throw result.reason;
-      return { generation: { models, runners }, models, refused };
-    } catch (error) {
+    const accepted = new AcceptedModels();
+    // One worker finds out what is wrong with a bad model; the others load each model once it is accepted.
+    const others = Array.from({ length: this.#options.workers - 1 }, (_, i) => this.#startRunner(i + 1, accepted));
+    // Every start must have ended before the failure of one is passed on, or a thread would be left behind.
+    const started = await Promise.allSettled([this.#tryOut(candidates, accepted, refused), ...others]);
+    const runners = new Set(started.flatMap((start) => (start.status === 'fulfilled' ? [start.value] : [])));
+    for (const start of started) {
+      if (start.status === 'fulfilled') continue;
       await Promise.all([...runners].map((runner) => runner.stop()));
-      throw error;
+      throw start.reason;
     }
+    const { models } = accepted;
+    return { generation: { models, runners }, models, refused };
   }
 
   /**
@@ -183,34 +181,38 @@ export class WorkerPool {
     this.#retiring.delete(generation);
   }
 
+  /** Tells `accepted` what may be served, at the latest when it ends. */
   async #tryOut(
     candidates: readonly Candidate[],
+    accepted: AcceptedModels,
     refused: Map<ServedModel, InferenceError>,
-  ): Promise<{ runner: ModelRunner; models: readonly ServedModel[] }> {
-    let runner = await this.#startRunner(0, []);
-    const models: ServedModel[] = [];
+  ): Promise<ModelRunner> {
+    let runner: ModelRunner | undefined;
     try {
+      runner = await this.#startRunner(0, []);
       for (const { model, fallback } of candidates) {
         for (const choice of [model, ...(fallback === undefined ? [] : [fallback])]) {
           try {
             await runner.prepare(choice, this.#warmUpRows());
-            models.push(choice);
+            accepted.add(choice);
             break;
           } catch (error) {
             refused.set(choice, refusal(error as Error));
-            if ((error as InferenceError).code === 'WORKER_LOST') runner = await this.#startRunner(0, models);
+            if ((error as InferenceError).code === 'WORKER_LOST') runner = await this.#startRunner(0, accepted.models);
             else await runner.forget(choice);
           }
         }
       }
-      return { runner, models };
+      return runner;
     } catch (error) {
-      await runner.stop();
+      await runner?.stop();
       throw error;
+    } finally {
+      accepted.end();
     }
   }
 
-  async #startRunner(index: number, models: readonly ServedModel[]): Promise<ModelRunner> {
+  async #startRunner(index: number, models: Iterable<ServedModel> | AsyncIterable<ServedModel>): Promise<ModelRunner> {
     const { threads, devices, runTimeout } = this.#options;
     const device = devices?.[index % devices.length];
     const spare = index === 0 ? this.#spare : undefined;
@@ -218,7 +220,7 @@ export class WorkerPool {
     const thread = spare ?? (await WorkerThread.start({ provider: this.provider, threads, device, probe: false }));
     const runner = new ModelRunner(thread, index, runTimeout);
     try {
-      for (const model of models) await runner.prepare(model, this.#warmUpRows());
+      for await (const model of models) await runner.prepare(model, this.#warmUpRows());
       return runner;
     } catch (error) {
       await runner.stop();
@@ -261,6 +263,39 @@ export class WorkerPool {
         if (this.alive === 0) this.#scheduler.suspend(`no inference worker could be started: ${reason}`);
       }
     }
+  }
+}
+
+/** Models as they are accepted, one after another; each reader gets all of them. */
+class AcceptedModels implements AsyncIterable<ServedModel> {
+  readonly models: ServedModel[] = [];
+  #ended = false;
+  #waiting: (() => void)[] = [];
+
+  add(model: ServedModel): void {
+    this.models.push(model);
+    this.#wake();
+  }
+
+  end(): void {
+    this.#ended = true;
+    this.#wake();
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<ServedModel, void> {
+    for (let read = 0; !this.#ended || read < this.models.length; ) {
+      const model = this.models[read];
+      if (model === undefined) {
+        await new Promise<void>((resolve) => this.#waiting.push(resolve));
+      } else {
+        read++;
+        yield model;
+      }
+    }
+  }
+
+  #wake(): void {
+    for (const resolve of this.#waiting.splice(0)) resolve();
   }
 }
 
