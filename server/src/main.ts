@@ -1,9 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { pino } from 'pino';
-import { buildApp } from './app.js';
 import { ConfigurationError, readConfiguration } from './configuration.js';
 import { InferenceError } from './inference/errors.js';
-import { InferenceService } from './inference/service.js';
+import { startThreads } from './inference/start-threads.js';
 import { anyThreadHangs } from './inference/worker-thread.js';
 
 /** Time that accepted requests have to finish after a signal. */
@@ -14,7 +13,15 @@ async function main(): Promise<void> {
   const log = pino({ level: configuration.logLevel, base: null, timestamp: pino.stdTimeFunctions.isoTime });
   for (const warning of warnings) log.warn(warning);
 
-  const service = await InferenceService.start(configuration, log);
+  // Loading modules takes this thread about as long as the others need for ONNX Runtime and the models.
+  const [started, { InferenceService }] = await Promise.all([
+    startThreads(configuration),
+    import('./inference/service.js'),
+  ]);
+  const [service, { buildApp }] = await Promise.all([
+    InferenceService.start({ ...configuration, started }, log),
+    import('./app.js'),
+  ]);
   const app = await buildApp({ ...configuration, service, logger: log });
 
   let stopping = false;

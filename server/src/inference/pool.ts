@@ -11,19 +11,17 @@ import {
   warmUpInput,
 } from './model.js';
 import type { OutputTensor } from './onnxruntime.js';
-import { cudaLibraryMissing, type Provider, type ProviderChoice, providersToTry, warmUpRows } from './provider.js';
+import { type Provider, warmUpRows } from './provider.js';
 import type { BatchRunner, Outputs, Scheduler } from './scheduler.js';
-import { WorkerThread } from './worker-thread.js';
+import { allStarted, type StartedThreads, startThread, startThreads, type ThreadOptions } from './start-threads.js';
+import type { WorkerThread } from './worker-thread.js';
 
-export interface PoolOptions {
-  readonly provider: ProviderChoice;
-  readonly workers: number;
-  readonly threads: number;
+export interface PoolOptions extends ThreadOptions {
   readonly maxBatch: number;
-  /** Numbers of the GPUs, which the workers take in turn; the first GPU alone where unset. */
-  readonly devices?: readonly number[] | undefined;
   /** Milliseconds that one batch may run before its worker counts as hung; no limit where unset. */
   readonly runTimeout?: number | undefined;
+  /** Threads of these options that were started ahead; the pool starts its own where unset. */
+  readonly started?: StartedThreads;
 }
 
 export interface PoolObserver {
@@ -67,8 +65,8 @@ export class WorkerPool {
   #current: Generation = { models: [], runners: new Set() };
   /** What still answers requests for models that are gone. */
   readonly #retiring = new Set<Generation>();
-  /** Probed and without a model; the first generation takes it. */
-  #spare: WorkerThread | undefined;
+  /** Threads without a model by worker, which the first generation takes. */
+  readonly #spares: Map<number, WorkerThread>;
   readonly #closing = new AbortController();
 
   private constructor(
@@ -76,19 +74,19 @@ export class WorkerPool {
     scheduler: Scheduler<ModelCall>,
     log: Log,
     observer: PoolObserver,
-    usable: { readonly provider: Provider; readonly note: string | undefined; readonly thread: WorkerThread },
+    { provider, note, threads }: StartedThreads,
   ) {
     this.#options = options;
     this.#scheduler = scheduler;
     this.#log = log;
     this.#observer = observer;
-    this.provider = usable.provider;
-    this.providerNote = usable.note;
-    this.#spare = usable.thread;
+    this.provider = provider;
+    this.providerNote = note;
+    this.#spares = new Map(threads.entries());
   }
 
   /**
-   * Finds the first provider that can be used here.
+   * Starts threads with the first provider that can be used here.
    * @throws {InferenceError} PROVIDER_UNAVAILABLE, naming the provider that was asked for and ONNX Runtime's reason
    */
   static async start(
@@ -97,24 +95,8 @@ export class WorkerPool {
     log: Log,
     observer: PoolObserver = {},
   ): Promise<WorkerPool> {
-    const { provider: choice, threads, devices } = options;
-    let note: string | undefined;
-    if (choice === 'auto') note = cudaLibraryMissing();
-    if (choice === 'cuda') {
-      const missing = cudaLibraryMissing();
-      if (missing !== undefined) throw unavailable('cuda', missing);
-    }
-    for (const provider of providersToTry(choice)) {
-      try {
-        const thread = await WorkerThread.start({ provider, threads, device: devices?.[0], probe: provider !== 'cpu' });
-        const usable = { provider, note: provider === 'cpu' ? note : undefined, thread };
-        return new WorkerPool(options, schedulerOf(provider), log, observer, usable);
-      } catch (error) {
-        if (choice !== 'auto' || provider === 'cpu') throw unavailable(provider, (error as Error).message);
-        note = (error as Error).message;
-      }
-    }
-    throw unavailable(choice, 'no provider can be used');
+    const started = options.started ?? (await startThreads(options));
+    return new WorkerPool(options, schedulerOf(started.provider), log, observer, started);
   }
 
   /** Workers that can be given work. */
@@ -132,14 +114,7 @@ export class WorkerPool {
     const accepted = new AcceptedModels();
     // One worker finds out what is wrong with a bad model; the others load each model once it is accepted.
     const others = Array.from({ length: this.#options.workers - 1 }, (_, i) => this.#startRunner(i + 1, accepted));
-    // Every start must have ended before the failure of one is passed on, or a thread would be left behind.
-    const started = await Promise.allSettled([this.#tryOut(candidates, accepted, refused), ...others]);
-    const runners = new Set(started.flatMap((start) => (start.status === 'fulfilled' ? [start.value] : [])));
-    for (const start of started) {
-      if (start.status === 'fulfilled') continue;
-      await Promise.all([...runners].map((runner) => runner.stop()));
-      throw start.reason;
-    }
+    const runners = new Set(await allStarted([this.#tryOut(candidates, accepted, refused), ...others]));
     const { models } = accepted;
     return { generation: { models, runners }, models, refused };
   }
@@ -171,7 +146,7 @@ export class WorkerPool {
     this.#closing.abort();
     this.#scheduler.suspend('the service is stopping');
     const all = [this.#current, ...this.#retiring].flatMap(({ runners }) => [...runners]);
-    await Promise.all([this.#spare?.stop(), ...all.map((runner) => runner.stop())]);
+    await Promise.all([...this.#spares.values(), ...all].map((one) => one.stop()));
   }
 
   async #retire(generation: Generation, gone: readonly ServedModel[]): Promise<void> {
@@ -213,12 +188,10 @@ export class WorkerPool {
   }
 
   async #startRunner(index: number, models: Iterable<ServedModel> | AsyncIterable<ServedModel>): Promise<ModelRunner> {
-    const { threads, devices, runTimeout } = this.#options;
-    const device = devices?.[index % devices.length];
-    const spare = index === 0 ? this.#spare : undefined;
-    if (spare !== undefined) this.#spare = undefined;
-    const thread = spare ?? (await WorkerThread.start({ provider: this.provider, threads, device, probe: false }));
-    const runner = new ModelRunner(thread, index, runTimeout);
+    const spare = this.#spares.get(index);
+    this.#spares.delete(index);
+    const thread = spare ?? (await startThread(this.#options, this.provider, index));
+    const runner = new ModelRunner(thread, index, this.#options.runTimeout);
     try {
       for await (const model of models) await runner.prepare(model, this.#warmUpRows());
       return runner;
@@ -366,8 +339,4 @@ class ModelRunner implements BatchRunner<ModelCall> {
 function refusal(error: Error): InferenceError {
   if (error instanceof InferenceError && error.code === 'MODEL_REFUSED') return error;
   return new InferenceError('MODEL_REFUSED', error.message, { cause: error });
-}
-
-function unavailable(provider: string, reason: string): InferenceError {
-  return new InferenceError('PROVIDER_UNAVAILABLE', `provider ${provider} cannot be used: ${reason}`);
 }
