@@ -77,10 +77,13 @@ export async function listModels(
  */
 export async function readModel(directory: string): Promise<LoadedModel> {
   const manifest = await readManifest(directory);
-  const contents = new Map<string, Buffer>();
-  for (const [file, record] of Object.entries(manifest.files)) {
-    contents.set(file, await readVerified(directory, file, record));
-  }
+  const contents = new Map(
+    await Promise.all(
+      Object.entries(manifest.files).map(
+        async ([file, record]) => [file, await readVerified(directory, file, record)] as const,
+      ),
+    ),
+  );
   const contentOf = (file: string): Buffer => {
     const content = contents.get(file);
     if (content === undefined) throw new ModelStoreError('MANIFEST_INVALID', `manifest: files must list ${file}`);
