@@ -18,10 +18,14 @@ async function main(): Promise<void> {
     startThreads(configuration),
     import('./inference/service.js'),
   ]);
-  const [service, { buildApp }] = await Promise.all([
-    InferenceService.start({ ...configuration, started }, log),
-    import('./app.js'),
-  ]);
+  // An import holds up what goes on beside it, so the models are read before: threads load them during the import.
+  let onLoading = (): void => {};
+  const loading = new Promise<void>((resolve) => {
+    onLoading = resolve;
+  });
+  const starting = InferenceService.start({ ...configuration, started, onLoading }, log);
+  await Promise.race([loading, starting]);
+  const [service, { buildApp }] = await Promise.all([starting, import('./app.js')]);
   const app = await buildApp({ ...configuration, service, logger: log });
 
   let stopping = false;

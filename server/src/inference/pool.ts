@@ -22,6 +22,8 @@ export interface PoolOptions extends ThreadOptions {
   readonly runTimeout?: number | undefined;
   /** Threads of these options that were started ahead; the pool starts its own where unset. */
   readonly started?: StartedThreads;
+  /** Called whenever models have been read and the workers begin to load them. */
+  readonly onLoading?: () => void;
 }
 
 export interface PoolObserver {
@@ -110,6 +112,7 @@ export class WorkerPool {
    * @returns what to hand to `serve`
    */
   async prepare(candidates: readonly Candidate[]): Promise<Acceptance & { readonly generation: Generation }> {
+    this.#options.onLoading?.();
     const refused = new Map<ServedModel, InferenceError>();
     const accepted = new AcceptedModels();
     // One worker finds out what is wrong with a bad model; the others load each model once it is accepted.
