@@ -44,12 +44,24 @@ def expect_error(status, part, call):
     raise AssertionError(f"expected an error with {part!r}")
 
 
+def check_config(config, metadata):
+    """The configuration must tell the same tensors as the metadata, without the number of rows."""
+    assert config["name"] == metadata["name"] and config["platform"] == metadata["platform"]
+    assert config["backend"] == "onnxruntime" and config["max_batch_size"] >= 1
+    assert config["version_policy"] == {"all": {}} and "dynamic_batching" in config
+    assert sum(group["count"] for group in config["instance_group"]) >= 1
+    for configured, described in (("input", "inputs"), ("output", "outputs")):
+        expected = [(each["name"], f"TYPE_{each['datatype']}", each["shape"][1:]) for each in metadata[described]]
+        assert [(each["name"], each["data_type"], each["dims"]) for each in config[configured]] == expected
+
+
 def main(url):
     client = http.InferenceServerClient(url.removeprefix("http://"))
     random = np.random.default_rng(7)
 
     assert client.is_server_live() and client.is_server_ready()
     server = client.get_server_metadata()
+    assert "model_configuration" in server["extensions"]
     print(f"server    {server['name']} {server['version']}: {', '.join(server['extensions'])}")
 
     index = client.get_model_repository_index()
@@ -65,6 +77,8 @@ def main(url):
             metadata = client.get_model_metadata(graph)
             version = metadata["versions"][-1]
             assert client.is_model_ready(graph, version)
+            check_config(client.get_model_config(graph), metadata)
+            assert client.get_model_config(graph, version) == client.get_model_config(graph)
             outputs = [output["name"] for output in metadata["outputs"]]
             values = {each["name"]: random_input(each, 5, random) for each in metadata["inputs"]}
             as_json = infer(client, graph, values, False, outputs, request_id="first")
@@ -108,6 +122,7 @@ def main(url):
     flat = {"x": values["x"].reshape(2, -1)[:, :-1]}
     print("error    ", expect_error("400", "shape", lambda: infer(client, encoder, flat, False, ["mean"])))
     broken = {**values, "x": np.full_like(values["x"], np.nan)}
+    print("error    ", expect_error("404", "encodes", lambda: client.get_model_config(f"{models[0]}:encodes")))
     print("error    ", expect_error("400", "NaN", lambda: infer(client, encoder, broken, True, ["mean"])))
     client.close()
     print("ok")

@@ -80,7 +80,7 @@ describe('metadata', () => {
     expect(body).toEqual({
       name: 'elbo',
       version: expect.stringMatching(/^\d+\.\d+\.\d+/),
-      extensions: ['binary_tensor_data', 'model_repository', 'statistics'],
+      extensions: ['binary_tensor_data', 'model_configuration', 'model_repository', 'statistics'],
     });
   });
 

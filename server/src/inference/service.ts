@@ -70,6 +70,9 @@ export interface ServiceObserver extends SchedulerObserver<ModelCall>, PoolObser
   scored?(model: ServedModel, scores: readonly Score[]): void;
 }
 
+/** How items are put together and shared out. */
+export type Batching = Pick<ServiceOptions, 'maxBatch' | 'batchDelay' | 'workers' | 'devices'>;
+
 export interface ServiceStatus {
   readonly notReady: string | undefined;
   readonly provider: Provider;
@@ -84,11 +87,11 @@ export interface ServiceStatus {
  */
 export class InferenceService {
   readonly registry: ModelRegistry;
+  readonly batching: Batching;
   readonly #pool: WorkerPool;
   readonly #scheduler: Scheduler<ModelCall>;
   readonly #admission: Admission;
   readonly #observers: Set<ServiceObserver>;
-  readonly #workers: number;
   readonly #stopPolling: () => void;
 
   private constructor(parts: {
@@ -97,7 +100,7 @@ export class InferenceService {
     scheduler: Scheduler<ModelCall>;
     admission: Admission;
     observers: Set<ServiceObserver>;
-    workers: number;
+    batching: Batching;
     stopPolling: () => void;
   }) {
     this.registry = parts.registry;
@@ -105,7 +108,7 @@ export class InferenceService {
     this.#scheduler = parts.scheduler;
     this.#admission = parts.admission;
     this.#observers = parts.observers;
-    this.#workers = parts.workers;
+    this.batching = parts.batching;
     this.#stopPolling = parts.stopPolling;
   }
 
@@ -147,7 +150,7 @@ export class InferenceService {
       scheduler: scheduler as Scheduler<ModelCall>,
       admission,
       observers: told,
-      workers: options.workers,
+      batching: options,
       stopPolling: poll(registry, options.storePollInterval, log),
     });
   }
@@ -158,7 +161,7 @@ export class InferenceService {
       provider: this.#pool.provider,
       providerNote: this.#pool.providerNote,
       workersAlive: this.#pool.alive,
-      workers: this.#workers,
+      workers: this.batching.workers,
     };
   }
 

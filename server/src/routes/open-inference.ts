@@ -10,7 +10,7 @@ import {
   type Signature,
 } from '../codecs/open-inference.js';
 import type { Cancellation } from '../inference/cancellation.js';
-import { findGraph, findVersions, runGraph, type ServedGraph } from '../inference/graphs.js';
+import { findVersions, runGraph, type ServedGraph } from '../inference/graphs.js';
 import type { RunOptions } from '../inference/service.js';
 import { ProblemError } from '../problems.js';
 import { BODY_PROBLEMS, RUN_PROBLEMS } from '../schemas/common.js';
@@ -23,32 +23,15 @@ import {
   ServerMetadataSchema,
 } from '../schemas/open-inference.js';
 import { VERSION } from '../version.js';
+import { admitItems } from './admission.js';
+import { GRAPH_PATHS, graphOf } from './graph-paths.js';
 import { BINARY_TYPE, clientGone, JSON_TYPE } from './inference-request.js';
+import { configurationRoutes } from './open-inference-configuration.js';
 import { repositoryRoutes } from './open-inference-repository.js';
 import { statisticsRoutes } from './open-inference-statistics.js';
 
 /** @see https://github.com/triton-inference-server/server/tree/main/docs/protocol */
-const EXTENSIONS = ['binary_tensor_data', 'model_repository', 'statistics'];
-
-/** Names of path parameters. */
-export interface GraphPath {
-  readonly name: string;
-  readonly version?: string;
-}
-
-const Name = Type.String({
-  description: "`mnist:encoder`, `mnist:decoder` or `mnist:scorer`; a model's name alone means its scorer",
-});
-
-/** Every route of a graph is there for its latest version and for one that is named. */
-export const GRAPH_PATHS = [
-  { path: '/models/:name', params: Type.Object({ name: Name }), suffix: '' },
-  {
-    path: '/models/:name/versions/:version',
-    params: Type.Object({ name: Name, version: Type.String({ description: 'A loaded version' }) }),
-    suffix: 'Version',
-  },
-] as const;
+const EXTENSIONS = ['binary_tensor_data', 'model_configuration', 'model_repository', 'statistics'];
 
 const OF_MODELS = { tags: ['open inference protocol'] };
 
@@ -64,6 +47,7 @@ export const openInferenceRoutes: FastifyPluginAsyncTypebox = async (app) => {
   app.setValidatorCompiler<object>((route) => {
     return route.httpPart === 'body' || validate === undefined ? (value: unknown) => ({ value }) : validate(route);
   });
+  await app.register(configurationRoutes);
   await app.register(statisticsRoutes);
   await app.register(repositoryRoutes);
 
@@ -122,7 +106,7 @@ export const openInferenceRoutes: FastifyPluginAsyncTypebox = async (app) => {
         },
       },
       async (request) => {
-        const graph = graphOf(request);
+        const graph = graphOf(app.service.registry, request);
         return {
           name: graph.name,
           versions: findVersions(app.service.registry, graph.name).map(({ model }) => model.manifest.version),
@@ -148,7 +132,7 @@ export const openInferenceRoutes: FastifyPluginAsyncTypebox = async (app) => {
         },
       },
       async (request) => {
-        const { name } = graphOf(request);
+        const { name } = graphOf(app.service.registry, request);
         checkReady();
         return { name, ready: true as const };
       },
@@ -174,7 +158,7 @@ export const openInferenceRoutes: FastifyPluginAsyncTypebox = async (app) => {
       async (request, reply) => {
         const started = process.hrtime.bigint();
         const cancellation = clientGone(reply);
-        const graph = graphOf(request);
+        const graph = graphOf(app.service.registry, request);
         const key = { model: graph.model.id, role: graph.role };
         try {
           const rows = await infer(request, reply, graph, cancellation);
@@ -227,11 +211,6 @@ export const openInferenceRoutes: FastifyPluginAsyncTypebox = async (app) => {
     else reply.type(BINARY_TYPE).header('inference-header-content-length', answer.headerLength);
     reply.send(answer.body);
     return rows;
-  }
-
-  function graphOf({ params }: FastifyRequest): ServedGraph {
-    const path = params as GraphPath;
-    return findGraph(app.service.registry, path.name, path.version);
   }
 
   function checkReady(): void {

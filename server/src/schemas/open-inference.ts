@@ -109,6 +109,51 @@ export const ModelMetadataSchema = Type.Object(
   { additionalProperties: false },
 );
 
+/** Shapes of rows, without the number of rows that metadata has in front. */
+const ConfiguredTensor = Type.Object(
+  {
+    name: Type.String(),
+    data_type: Type.Literal('TYPE_FP32'),
+    dims: Shape('Of one row; none where a row is one number'),
+  },
+  { additionalProperties: false },
+);
+
+export const ModelConfigurationSchema = Type.Object(
+  {
+    name: Type.String(),
+    platform: Type.Literal('onnxruntime_onnx'),
+    backend: Type.Literal('onnxruntime'),
+    version_policy: Type.Object(
+      { all: Type.Object({}, { additionalProperties: false }) },
+      { description: 'Every version of the store is served', additionalProperties: false },
+    ),
+    max_batch_size: Type.Integer({ description: 'Rows that run together at most; requests with more are split' }),
+    input: Type.Array(ConfiguredTensor),
+    output: Type.Array(ConfiguredTensor),
+    instance_group: Type.Array(
+      Type.Object(
+        {
+          name: Type.String(),
+          kind: Type.Enum(['KIND_CPU', 'KIND_GPU']),
+          count: Type.Integer({ description: 'Workers, each of which runs any graph' }),
+          gpus: Type.Array(Type.Integer()),
+        },
+        { additionalProperties: false },
+      ),
+    ),
+    dynamic_batching: Type.Object(
+      {
+        preferred_batch_size: Type.Array(Type.Integer(), { description: 'Always empty' }),
+        max_queue_delay_microseconds: Type.Integer({ description: 'How long a batch that is not full waits for more' }),
+        preserve_ordering: Type.Literal(false),
+      },
+      { additionalProperties: false },
+    ),
+  },
+  { additionalProperties: false },
+);
+
 export const RepositoryIndexSchema = Type.Array(
   Type.Object(
     { name: Type.String(), version: Type.String(), state: Type.String(), reason: Type.String() },
