@@ -10,6 +10,7 @@ import { caching } from './plugins/caching.js';
 import { compression } from './plugins/compression.js';
 import { content } from './plugins/content.js';
 import { errors, sendProblem } from './plugins/errors.js';
+import { decompression } from './plugins/decompression.js';
 import { inferenceMetrics } from './plugins/inference-metrics.js';
 import { metrics } from './plugins/metrics.js';
 import { openapi } from './plugins/openapi.js';
@@ -172,6 +173,7 @@ export async function buildApp({
   await app.register(caching);
   await app.register(compression);
   await app.register(openapi);
+  await app.register(decompression, { bodyLimit });
   for (const routes of [
     encodeRoute,
     decodeRoute,

@@ -7,6 +7,7 @@ export const PROBLEM_TYPE = 'application/problem+json; charset=utf-8';
 /** Every error that the service answers with: its stable code, its HTTP status, and what it is about. */
 export const PROBLEMS = {
   INVALID_HTTP: { status: 400, title: 'The request is not valid HTTP' },
+  INVALID_CODING: { status: 400, title: 'The body is not in the content coding that it should have' },
   INVALID_JSON: { status: 400, title: 'The body is not valid JSON' },
   INVALID_REQUEST: { status: 400, title: 'A parameter or field is missing, unknown or not what it should be' },
   UNAUTHORIZED: { status: 401, title: 'The request has no key that is known' },
@@ -20,7 +21,7 @@ export const PROBLEMS = {
   BODY_TOO_LARGE: { status: 413, title: 'The body is larger than the limit' },
   IMAGE_TOO_LARGE: { status: 413, title: 'An image has more pixels than the limit' },
   TOO_MANY_ITEMS: { status: 413, title: 'The request has more items than the limit' },
-  UNSUPPORTED_MEDIA_TYPE: { status: 415, title: 'The body has a type that the route does not take' },
+  UNSUPPORTED_MEDIA_TYPE: { status: 415, title: 'The body has a type or content coding that the route does not take' },
   INVALID_INPUT: { status: 422, title: 'The input is not what the model takes' },
   INVALID_IMAGE: { status: 422, title: 'An image cannot be read' },
   RATE_NOT_STATED: { status: 422, title: 'The calibration cannot state this false positive rate' },
@@ -101,6 +102,7 @@ const BY_INFERENCE_CODE: Readonly<Record<InferenceErrorCode, ProblemCode>> = {
 };
 
 const BY_CODEC_CODE: Readonly<Record<CodecErrorCode, ProblemCode>> = {
+  INVALID_CODING: 'INVALID_CODING',
   INVALID_INPUT: 'INVALID_INPUT',
   INVALID_JSON: 'INVALID_JSON',
   INVALID_IMAGE: 'INVALID_IMAGE',

@@ -1,7 +1,7 @@
 """Drives a running service with NVIDIA's client: python3 tritonclient_check.py 127.0.0.1:8080
 
-Needs `pip install "tritonclient[http]" numpy`. Every loaded model is run, in JSON and as bytes, and both must agree bit
-for bit. Ends with 1 on the first thing that is not as it should be.
+Needs `pip install "tritonclient[http]" numpy`. Every loaded model is run, in JSON, as bytes and compressed, and all must
+agree bit for bit. Ends with 1 on the first thing that is not as it should be.
 """
 
 import sys
@@ -83,13 +83,17 @@ def main(url):
             values = {each["name"]: random_input(each, 5, random) for each in metadata["inputs"]}
             as_json = infer(client, graph, values, False, outputs, request_id="first")
             as_bytes = infer(client, graph, values, True, outputs, model_version=version)
+            packed = [
+                infer(client, graph, values, binary, outputs, request_compression_algorithm=coding)
+                for coding, binary in (("gzip", True), ("gzip", False), ("deflate", True))
+            ]
             # Without a list of outputs, this client asks for all of them as bytes.
             all_bytes = client.infer(graph, [tensor(name, array, True) for name, array in values.items()])
             assert as_json.get_response()["id"] == "first"
             assert as_json.get_response()["model_name"] == graph
             for output in metadata["outputs"]:
                 name = output["name"]
-                first, *others = (result.as_numpy(name) for result in (as_json, as_bytes, all_bytes))
+                first, *others = (result.as_numpy(name) for result in (as_json, as_bytes, all_bytes, *packed))
                 assert first.dtype == np.float32
                 assert list(first.shape) == [5] + output["shape"][1:], (first.shape, output)
                 assert np.isfinite(first).all()
@@ -103,7 +107,7 @@ def main(url):
             ]
             rows = np.concatenate([one.get_result().as_numpy(outputs[0]) for one in pending])
             assert np.array_equal(rows, as_json.as_numpy(outputs[0])), f"{graph}: a row depends on its batch"
-            print(f"infer     {graph} version {version}: {', '.join(outputs)}; JSON = bytes")
+            print(f"infer     {graph} version {version}: {', '.join(outputs)}; JSON = bytes = gzip = deflate")
         alone = infer(client, model, values, True, ["score"])
         assert np.array_equal(alone.as_numpy("score"), as_json.as_numpy("score")), f"{model} is not its scorer"
 
@@ -118,11 +122,11 @@ def main(url):
     values = {each["name"]: random_input(each, 2, random) for each in metadata["inputs"]}
     print("error    ", expect_error("404", "nothing", lambda: client.get_model_metadata("nothing")))
     print("error    ", expect_error("404", "encodes", lambda: client.get_model_metadata(f"{models[0]}:encodes")))
+    print("error    ", expect_error("404", "encodes", lambda: client.get_model_config(f"{models[0]}:encodes")))
     print("error    ", expect_error("400", "logits", lambda: infer(client, encoder, values, True, ["logits"])))
     flat = {"x": values["x"].reshape(2, -1)[:, :-1]}
     print("error    ", expect_error("400", "shape", lambda: infer(client, encoder, flat, False, ["mean"])))
     broken = {**values, "x": np.full_like(values["x"], np.nan)}
-    print("error    ", expect_error("404", "encodes", lambda: client.get_model_config(f"{models[0]}:encodes")))
     print("error    ", expect_error("400", "NaN", lambda: infer(client, encoder, broken, True, ["mean"])))
     client.close()
     print("ok")

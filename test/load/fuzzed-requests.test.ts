@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { Agent, request as httpRequest, METHODS, type RequestOptions } from 'node:http';
 import { buffer } from 'node:stream/consumers';
+import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { greyPng } from '../server/support/pictures.js';
@@ -14,6 +15,12 @@ import {
 /** Requests: a few in `npm test`, many in `npm run test:fuzz`. */
 const RUNS = Number(process.env.ELBO_FUZZ_RUNS ?? 500);
 const MODELS = ['grey', 'rgb', 'table', 'none'];
+
+const PACK: readonly (readonly [string, (body: Buffer) => Buffer])[] = [
+  ['gzip', gzipSync],
+  ['deflate', deflateSync],
+  ['br', brotliCompressSync],
+];
 
 interface Fuzzed {
   readonly method: string;
@@ -106,6 +113,7 @@ function fuzzed(): fc.Arbitrary<Fuzzed> {
           ),
         }),
       )
+      .chain((request) => mostly(fc.constant(request), coded(request)))
       // Node refuses to send these, and a body with them has no meaning.
       .map((request) => (['GET', 'HEAD'].includes(request.method) ? { ...request, body: Buffer.alloc(0) } : request))
   );
@@ -114,6 +122,22 @@ function fuzzed(): fc.Arbitrary<Fuzzed> {
 /** The first of two nine times of ten. */
 function mostly<T>(usual: fc.Arbitrary<T>, odd: fc.Arbitrary<T>): fc.Arbitrary<T> {
   return fc.oneof({ weight: 9, arbitrary: usual }, { weight: 1, arbitrary: odd });
+}
+
+/** With a content coding, which its body may have or not. */
+function coded(request: Fuzzed): fc.Arbitrary<Fuzzed> {
+  const packed = fc
+    .constantFrom(...PACK)
+    .map(([coding, pack]) => ({ coding, body: pack(request.body) }))
+    .chain(({ coding, body }) => mostly(fc.constant(body), mangled(body)).map((bytes) => ({ coding, body: bytes })));
+  const odd = fc
+    .constantFrom('identity', 'zstd', 'gzip, br', 'gzip', ',')
+    .map((coding) => ({ coding, body: request.body }));
+  return mostly(packed, odd).map(({ coding, body }) => ({
+    ...request,
+    headers: { ...request.headers, 'content-encoding': coding },
+    body,
+  }));
 }
 
 /** Text for a URL, some of it not decodable. */

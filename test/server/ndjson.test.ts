@@ -458,6 +458,19 @@ describe('the reader of lines', () => {
     );
   });
 
+  it('takes blank lines up to the limit of a line together', async () => {
+    expect(await all(Readable.from([Buffer.from(`one${'\n'.repeat(20)}two${'\n'.repeat(20)}three`)]))).toEqual({
+      lines: [
+        [1, 'one'],
+        [21, 'two'],
+        [41, 'three'],
+      ],
+    });
+    const { lines: found, error } = await all(Readable.from([Buffer.from(`one${'\n'.repeat(30)}two`)]));
+    expect(found).toEqual([[1, 'one']]);
+    expect(error?.message).toBe('the blank lines up to line 22 have more than the limit of 20 bytes');
+  });
+
   it('reads no more than it may hold', async () => {
     let read = 0;
     const source = Readable.from(

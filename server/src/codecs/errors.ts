@@ -1,5 +1,6 @@
 /** What can be wrong with a caller's bytes. */
 export type CodecErrorCode =
+  | 'INVALID_CODING'
   | 'INVALID_INPUT'
   | 'INVALID_JSON'
   | 'INVALID_IMAGE'

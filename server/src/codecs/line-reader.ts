@@ -73,6 +73,7 @@ export class LineReader {
       let number = 0;
       let parts: Buffer[] = [];
       let length = 0;
+      let blank = 0;
       const add = async (): Promise<void> => {
         number++;
         const text = Buffer.concat(parts).toString('utf8').trim();
@@ -80,6 +81,16 @@ export class LineReader {
         if (text !== '') {
           this.#waiting.push({ text, number });
           this.#bytes += length;
+          blank = 0;
+        } else {
+          // A compressed body of few bytes has as many as it likes, and there is no answer to wait for.
+          blank += length + 1;
+          if (blank > this.#limits.bytes) {
+            throw new CodecError(
+              'BODY_TOO_LARGE',
+              `the blank lines up to line ${number} have more than the limit of ${this.#limits.bytes} bytes`,
+            );
+          }
         }
         length = 0;
         this.#wake();

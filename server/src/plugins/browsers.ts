@@ -34,7 +34,15 @@ export const browsers = fp(async (app: FastifyInstance, { corsOrigins }: { corsO
     await app.register(cors, {
       origin: corsOrigins.includes('*') ? '*' : [...corsOrigins],
       methods: ['GET', 'HEAD', 'POST'],
-      allowedHeaders: ['accept', 'authorization', 'content-type', 'traceparent', 'x-api-key', 'x-request-id'],
+      allowedHeaders: [
+        'accept',
+        'authorization',
+        'content-encoding',
+        'content-type',
+        'traceparent',
+        'x-api-key',
+        'x-request-id',
+      ],
       exposedHeaders: EXPOSED_HEADERS,
       maxAge: 600,
       strictPreflight: false,

@@ -34,7 +34,7 @@ export const compression = fp(async (app: FastifyInstance) => {
       params: { [constants.BROTLI_PARAM_QUALITY]: 1 },
     },
     zlibOptions: { flush: constants.Z_SYNC_FLUSH, level: 1 },
-    // A body of few bytes could become one of any size.
+    // Of requests, `decompression` does it.
     globalDecompression: false,
   });
 });

@@ -44,7 +44,7 @@ export const content = fp(async (app: FastifyInstance) => {
       throw new ProblemError('BODY_TOO_LARGE', `the body has more than the limit of ${bodyLimit} bytes`);
     }
     try {
-      request.body = await readForm(request.parts(), bodyLimit);
+      request.body = await readForm(forParser(request).parts(), bodyLimit);
     } catch (error) {
       // Node drops the rest of a body that nobody has begun to read, but not of one that somebody has stopped to read.
       request.raw.unpipe();
@@ -73,6 +73,13 @@ export const content = fp(async (app: FastifyInstance) => {
   };
   app.addHook('onRequest', (request, _reply, done) => done(refusal(request)));
 });
+
+/** The parser of forms reads `raw`, and the headers of that, in place of what Fastify gives to others. */
+function forParser(request: FastifyRequest): FastifyRequest {
+  const { decodedBody: body, raw } = request;
+  if (body === null) return request;
+  return Object.create(request, { raw: { value: Object.assign(body, { headers: raw.headers }) } }) as FastifyRequest;
+}
 
 interface BodySchema {
   readonly content?: Readonly<Record<string, unknown>>;

@@ -4,6 +4,7 @@ import swaggerUi from '@fastify/swagger-ui';
 import type { FastifyInstance } from 'fastify';
 import fp from 'fastify-plugin';
 import { VERSION } from '../version.js';
+import { withContentCodings } from './openapi-coding.js';
 import { withSecurity } from './openapi-security.js';
 
 /** Describes the routes registered after it: `/openapi.json`, and a page to try them on at `/docs`. */
@@ -45,6 +46,7 @@ export const openapi = fp(async (app: FastifyInstance) => {
         if (body !== undefined && 'required' in body) body.required = false;
       }
       withSecurity(openapiObject, adminRoutes);
+      withContentCodings(openapiObject);
       return withPrefixItems(openapiObject) as typeof openapiObject;
     },
   });

@@ -36,7 +36,13 @@ export const repositoryRoutes: FastifyPluginAsyncTypebox = async (app) => {
         body: { content: { 'application/json': { schema: IndexBody } } },
         response: {
           200: { description: 'What there is', content: { 'application/json': { schema: RepositoryIndexSchema } } },
-          ...openInferenceProblems('INVALID_REQUEST', 'INVALID_JSON', 'UNSUPPORTED_MEDIA_TYPE', 'BODY_TOO_LARGE'),
+          ...openInferenceProblems(
+            'INVALID_REQUEST',
+            'INVALID_CODING',
+            'INVALID_JSON',
+            'UNSUPPORTED_MEDIA_TYPE',
+            'BODY_TOO_LARGE',
+          ),
         },
       },
     },
@@ -81,6 +87,7 @@ export const repositoryRoutes: FastifyPluginAsyncTypebox = async (app) => {
             200: { description: 'Done', content: { 'application/json': { schema: Type.Object({}) } } },
             ...openInferenceProblems(
               'INVALID_REQUEST',
+              'INVALID_CODING',
               'INVALID_JSON',
               'UNSUPPORTED_MEDIA_TYPE',
               'BODY_TOO_LARGE',
