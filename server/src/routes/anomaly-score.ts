@@ -210,6 +210,7 @@ interface Question {
 }
 
 /**
+      key: 'input',
  * What is answered of each item.
  * @param data the items, N x input shape
  * @param explain columns that contribute most and are named; none where unset

@@ -36,6 +36,7 @@ export const decodeRoute: FastifyPluginAsyncTypebox = async (app) => {
         return answerLines(app, request, reply, model, {
           size: model.latentSize,
           decode: decodeLatent,
+          key: 'latent',
           answer: async (rows, options) => itemLines(model, await service.decode(model, rows, options), options.labels),
         });
       }

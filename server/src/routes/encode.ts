@@ -72,6 +72,7 @@ export const encodeRoute: FastifyPluginAsyncTypebox = async (app) => {
         return answerLines(app, request, reply, model, {
           size: model.itemSize,
           decode: jsonItemDecoder(model.manifest.input),
+          key: 'input',
           answer: async (rows, options) => {
             const encoding = await service.encode(model, rows, options);
             return encodingLines(model, encoding, draws?.next(encoding), options.labels);

@@ -12,7 +12,7 @@ import { contentTypeOf } from '../plugins/content.js';
 import { ProblemError, problemErrorOf, problemOf } from '../problems.js';
 import { named } from './inference-reply.js';
 import { clientGone, LINES_TYPE, outputTypes } from './inference-request.js';
-import { labelsOf } from './request-labels.js';
+import { labelledItemReader } from './request-labels.js';
 
 /** Items that run at once, and count as waiting for as long as the stream lasts. */
 const ITEMS_AT_ONCE = 64;
@@ -27,6 +27,8 @@ export interface LineAnswers {
   /** Numbers of one item. */
   readonly size: number;
   /**
+  /** What an item is called in a line that has its class, too. */
+  readonly key: 'input' | 'latent';
    * Writes the item that a line's value is.
    * @throws {CodecError} naming `field`
    */
@@ -72,7 +74,7 @@ export async function answerLines(
 ): Promise<FastifyReply> {
   const cancellation = clientGone(reply);
   linesType(request);
-  labelsOf(request, model, 0);
+  const labelledItem = labelledItemReader(request, model, answers.key);
   const { raw } = request;
   const { bodyLimit = 0 } = app.initialConfig;
   return admitMost(app, ITEMS_AT_ONCE, async (itemsAtOnce) => {
@@ -110,35 +112,44 @@ export async function answerLines(
       if (lines.length === 0) return;
       const items = new Float32Array(lines.length * answers.size);
       let count = 0;
+      const labels: number[] = [];
       let failure: unknown;
       try {
         for (const line of lines) {
           const field = `line ${line.number}`;
           const target = items.subarray(count * answers.size, (count + 1) * answers.size);
-          await answers.decode(valueOfLine(line.text, field), field, target);
+          const { item, label } = labelledItem(valueOfLine(line.text, field), field);
+          await answers.decode(item, field, target);
+          if (label !== undefined) labels.push(label);
           count++;
         }
       } catch (error) {
         failure = error;
       }
-      yield* run(lines.slice(0, count), items.subarray(0, count * answers.size));
+      const ofModel = model.manifest.condition === undefined ? undefined : labels;
+      yield* run(lines.slice(0, count), items.subarray(0, count * answers.size), ofModel);
       if (failure !== undefined) throw failure;
     }
   }
 
-  async function* run(lines: readonly Line[], items: Float32Array): AsyncGenerator<string> {
+  async function* run(
+    lines: readonly Line[],
+    items: Float32Array,
+    labels: readonly number[] | undefined,
+  ): AsyncGenerator<string> {
     const [first] = lines;
     if (first === undefined) return;
     let piece: Iterable<string>;
     try {
-      const labels = labelsOf(request, model, lines.length);
       piece = await answers.answer(items.slice(), { labels, cancellation });
     } catch (error) {
       if (!(error instanceof InferenceError && error.code === 'OUTPUT_NOT_FINITE')) throw error;
       if (lines.length === 1) throw new ProblemError('OUTPUT_NOT_FINITE', `line ${first.number}: ${error.message}`);
       // One by one, so that all before the line at fault are answered.
       const { size } = answers;
-      for (const [i, line] of lines.entries()) yield* run([line], items.subarray(i * size, (i + 1) * size));
+      for (const [i, line] of lines.entries()) {
+        yield* run([line], items.subarray(i * size, (i + 1) * size), labels?.slice(i, i + 1));
+      }
       return;
     }
     yield [...piece].join('');

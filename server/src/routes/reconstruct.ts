@@ -31,6 +31,7 @@ export const reconstructRoute: FastifyPluginAsyncTypebox = async (app) => {
         return answerLines(app, request, reply, model, {
           size: model.itemSize,
           decode: jsonItemDecoder(model.manifest.input),
+          key: 'input',
           answer: async (rows, options) =>
             itemLines(model, await service.reconstruct(model, rows, options), options.labels),
         });

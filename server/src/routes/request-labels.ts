@@ -39,6 +39,48 @@ export function labelsOf(request: FastifyRequest, model: ServedModel, count: num
   return labels.map((each, i) => checked(each, `body field labels[${i}]`, model, find));
 }
 
+/** What a line of a stream says. */
+export interface LabelledItem {
+  readonly item: unknown;
+  /** Class number; undefined for a model without condition. */
+  readonly label: number | undefined;
+}
+
+/**
+ * Takes an item and its class from the value of a line: the class of all lines is the query's `label`, that of one line its own
+ * in `{"input": item, "label": class}`. The reader throws {ProblemError} INVALID_REQUEST, naming the line.
+ * @param key what the item is called beside its label
+ * @throws {ProblemError} INVALID_REQUEST where the query's `label` is no class of the model
+ */
+export function labelledItemReader(
+  request: FastifyRequest,
+  model: ServedModel,
+  key: 'input' | 'latent',
+): (value: unknown, line: string) => LabelledItem {
+  const { label: inQuery } = request.query as { label?: string };
+  const forAll = inQuery === undefined ? undefined : classInQuery(inQuery, model);
+  const { condition, input } = model.manifest;
+  if (condition === undefined) return (item) => ({ item, label: undefined });
+  // With a class for all lines, an object with such a column is a row.
+  const isColumn = forAll !== undefined && input.kind === 'vector' && input.columns?.some(({ name }) => name === key);
+  const form = `{"${key}": …, "label": …}`;
+  return (value, line) => {
+    const isLabelled = typeof value === 'object' && value !== null && Object.hasOwn(value, key) && isColumn !== true;
+    const { [key]: item, label, ...others } = isLabelled ? (value as Record<string, unknown>) : { [key]: value };
+    const [strange] = Object.keys(others);
+    if (strange !== undefined) {
+      throw invalid(`${line} has ${JSON.stringify(strange.slice(0, 64))}; expected ${form} and nothing else`);
+    }
+    if (label === undefined) {
+      if (forAll !== undefined) return { item, label: forAll };
+      const expected = `${form}, or ${IN_QUERY} for all lines`;
+      throw invalid(`${line} has no label; expected ${expected}; model ${model.key} takes ${classesOf(condition)}`);
+    }
+    if (forAll !== undefined) throw invalid(`${line} has a label and ${IN_QUERY} is given; expected one of them`);
+    return { item, label: checked(label, `label of ${line}`, model, classOfValue) };
+  };
+}
+
 /** @throws {ProblemError} INVALID_REQUEST where a query's `label` is no class of the model */
 export function classInQuery(text: string, model: ServedModel): number {
   return checked(text, IN_QUERY, model, classOfText);
@@ -68,7 +110,7 @@ export function classOnPath(
   );
 }
 
-function checked<Label extends number | string>(
+function checked<Label>(
   label: Label,
   field: string,
   model: ServedModel,
@@ -81,6 +123,10 @@ function checked<Label extends number | string>(
     throw invalid(`${field} is ${named(label)}; model ${model.key} takes ${classesOf(condition)}`);
   }
   return found;
+}
+
+function classOfValue(condition: Condition, label: unknown): number | undefined {
+  return typeof label === 'number' || typeof label === 'string' ? classOf(condition, label) : undefined;
 }
 
 function textOrNumber(condition: Condition, label: number | string): number | undefined {

@@ -237,9 +237,9 @@ export const STREAM_CONTENT: Record<string, { schema: TSchema }> = {
   ...INPUT_CONTENT,
   'application/x-ndjson': binary(
     'A stream of any length: one item a line, an array of numbers, a base64 image, or an object of the columns of a table. ' +
-      'The limit of a body is that of a line, and the `label` of the query is the class of all. Each is answered by one line ' +
-      'of JSON, in order and as they come. What is wrong with a later line than the first comes as the last line, ' +
-      '`{"error": problem}`',
+      'Of conditional models, the `label` of the query is the class of all, or each line has its own: ' +
+      '`{"input": item, "label": class}`. The limit of a body is that of a line. Each is answered by one line of JSON, in ' +
+      'order and as they come. What is wrong with a later line than the first comes as the last line, `{"error": problem}`',
   ),
 };
 
@@ -250,7 +250,9 @@ export const LATENTS_CONTENT: Record<string, { schema: TSchema }> = {
   }),
   'application/octet-stream': binary(`Latents as ${FLOAT32}, N x Z`),
   'application/x-npy': binary('Latents as a NumPy array of any numeric type, [N, Z] or [Z]'),
-  'application/x-ndjson': binary('A stream of any length: one latent a line, an array of Z numbers'),
+  'application/x-ndjson': binary(
+    'A stream of any length: one latent a line, an array of Z numbers, or `{"latent": array, "label": class}`',
+  ),
 };
 
 const header = (description: string) => ({ description, schema: { type: 'string' } });
