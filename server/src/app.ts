@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import { type FastifyBaseLogger, type FastifyInstance, fastify, LogController } from 'fastify';
 import type { RequestLogging, Security } from './configuration.js';
+import type { Clock } from './inference/clock.js';
 import type { InferenceService } from './inference/service.js';
 import { InferenceStatistics } from './inference/statistics.js';
 import { OPEN_INFERENCE_PREFIX } from './open-inference-errors.js';
@@ -9,8 +10,8 @@ import { browsers } from './plugins/browsers.js';
 import { caching } from './plugins/caching.js';
 import { compression } from './plugins/compression.js';
 import { content } from './plugins/content.js';
-import { errors, sendProblem } from './plugins/errors.js';
 import { decompression } from './plugins/decompression.js';
+import { errors, sendProblem } from './plugins/errors.js';
 import { inferenceMetrics } from './plugins/inference-metrics.js';
 import { metrics } from './plugins/metrics.js';
 import { openapi } from './plugins/openapi.js';
@@ -65,6 +66,8 @@ export interface AppOptions {
   readonly maxConnections?: number | undefined;
   /** Sends spans where OpenTelemetry's variables say. */
   readonly tracing?: boolean;
+  /** What limits of items are counted by; the system's unless set. */
+  readonly clock?: Pick<Clock, 'now'>;
 }
 
 /** How long slow clients are waited for, in milliseconds. */
@@ -88,6 +91,7 @@ const OPEN: Security = {
   adminKeys: [],
   openRoutes: [],
   rateLimit: undefined,
+  itemRateLimit: undefined,
   corsOrigins: [],
   trustedProxies: [],
 };
@@ -103,6 +107,7 @@ export async function buildApp({
   logRequests = 'failed',
   maxConnections,
   tracing = false,
+  clock,
   ...options
 }: AppOptions): Promise<FastifyInstance> {
   const timeouts = { ...TIMEOUTS, ...options.timeouts };
@@ -167,13 +172,13 @@ export async function buildApp({
   await app.register(browsers, security);
   await app.register(shutdown);
   await app.register(access, security);
-  if (security.rateLimit !== undefined) await app.register(rateLimit, security.rateLimit);
+  await app.register(rateLimit, { ...security, clock });
   await app.register(validation);
+  await app.register(decompression, { bodyLimit });
   await app.register(content);
   await app.register(caching);
   await app.register(compression);
   await app.register(openapi);
-  await app.register(decompression, { bodyLimit });
   for (const routes of [
     encodeRoute,
     decodeRoute,

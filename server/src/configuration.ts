@@ -17,11 +17,10 @@ export type RequestLogging = (typeof REQUEST_LOGGING)[number];
 export const OPENABLE_ROUTES = ['metrics', 'docs'] as const;
 export type OpenableRoute = (typeof OPENABLE_ROUTES)[number];
 
-/** So many requests in so many milliseconds. */
-export interface RateLimit {
-  readonly requests: number;
-  readonly windowMs: number;
-}
+/** So many of something in so many milliseconds. */
+export type Rate<Unit extends string> = { readonly [unit in Unit]: number } & { readonly windowMs: number };
+export type RateLimit = Rate<'requests'>;
+export type ItemRateLimit = Rate<'items'>;
 
 /** Who may call, how often, and from which pages. */
 export interface Security {
@@ -32,6 +31,8 @@ export interface Security {
   readonly openRoutes: readonly OpenableRoute[];
   /** Of each key, or each address where a request has none. */
   readonly rateLimit: RateLimit | undefined;
+  /** The same, of the items in requests. */
+  readonly itemRateLimit: ItemRateLimit | undefined;
   /** Origins of pages that may call, or `*`. */
   readonly corsOrigins: readonly string[];
   /** Addresses and networks of proxies whose X-Forwarded-For says who calls. */
@@ -105,6 +106,7 @@ const VARIABLES = [
   'ELBO_ADMIN_KEYS',
   'ELBO_OPEN_ROUTES',
   'ELBO_RATE_LIMIT',
+  'ELBO_ITEM_RATE_LIMIT',
   'ELBO_CORS_ORIGINS',
   'ELBO_TRUSTED_PROXIES',
   'ELBO_LOG_LEVEL',
@@ -162,6 +164,17 @@ export function readConfiguration(
     });
   };
 
+  const rateLimit = <Unit extends 'requests' | 'items'>(unit: Unit): Rate<Unit> | undefined => {
+    const name = unit === 'requests' ? 'ELBO_RATE_LIMIT' : 'ELBO_ITEM_RATE_LIMIT';
+    const value = text(name);
+    if (value === undefined) return undefined;
+    const [, number = '', window = ''] = /^([0-9]{1,9})\/(s|min)$/.exec(value) ?? [];
+    if (!(Number(number) >= 1)) {
+      throw new ConfigurationError(`${name}=${value}: expected ${unit} a second or minute, such as 50/s or 600/min`);
+    }
+    return { [unit]: Number(number), windowMs: window === 's' ? 1000 : 60_000 } as Rate<Unit>;
+  };
+
   const orNever = (name: Variable, fallback: number, high: number): number | undefined =>
     integer(name, fallback, 0, high) || undefined;
 
@@ -201,7 +214,8 @@ export function readConfiguration(
       openRoutes: each('ELBO_OPEN_ROUTES', `some of ${OPENABLE_ROUTES.join(', ')}`, (item) =>
         OPENABLE_ROUTES.find((route) => route === item),
       ),
-      rateLimit: rateLimit(text('ELBO_RATE_LIMIT')),
+      rateLimit: rateLimit('requests'),
+      itemRateLimit: rateLimit('items'),
       corsOrigins: each('ELBO_CORS_ORIGINS', '* or origins such as https://example.org', (item) =>
         isOrigin(item) ? item : undefined,
       ),
@@ -225,18 +239,6 @@ function deviceNumbers(list: string | undefined): number[] | undefined {
     throw new ConfigurationError(`ELBO_DEVICES=${list}: expected numbers of GPUs, each once, such as 0,1`);
   }
   return numbers;
-}
-
-function rateLimit(value: string | undefined): RateLimit | undefined {
-  if (value === undefined) return undefined;
-  const [, number = '', unit = ''] = /^([0-9]{1,9})\/(s|min)$/.exec(value) ?? [];
-  const requests = Number(number);
-  if (!(requests >= 1)) {
-    throw new ConfigurationError(
-      `ELBO_RATE_LIMIT=${value}: expected requests a second or minute, such as 50/s or 600/min`,
-    );
-  }
-  return { requests, windowMs: unit === 's' ? 1000 : 60_000 };
 }
 
 function isOrigin(text: string): boolean {

@@ -26,7 +26,7 @@ export const PROBLEMS = {
   INVALID_IMAGE: { status: 422, title: 'An image cannot be read' },
   RATE_NOT_STATED: { status: 422, title: 'The calibration cannot state this false positive rate' },
   OUTPUT_NOT_FINITE: { status: 422, title: 'The model has no finite answer to this input' },
-  RATE_LIMITED: { status: 429, title: 'The caller sent more requests than the limit' },
+  RATE_LIMITED: { status: 429, title: 'The caller sent more requests or items than the limit' },
   HEADERS_TOO_LARGE: { status: 431, title: 'The request line and headers are larger than the limit' },
   INTERNAL: { status: 500, title: 'The server failed' },
   OVERLOADED: { status: 503, title: 'Too many items are waiting' },

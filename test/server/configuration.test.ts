@@ -48,6 +48,7 @@ describe('configuration from the environment', () => {
     ['ELBO_OPEN_ROUTES', 'metrics,models', 'some of metrics, docs, not models'],
     ['ELBO_RATE_LIMIT', '100', 'requests a second or minute, such as 50/s or 600/min'],
     ['ELBO_RATE_LIMIT', '0/s', 'requests a second or minute'],
+    ['ELBO_ITEM_RATE_LIMIT', '1e6/min', 'items a second or minute, such as 50/s or 600/min'],
     ['ELBO_CORS_ORIGINS', 'https://a.example/', '* or origins such as https://example.org, not https://a.example/'],
     ['ELBO_TRUSTED_PROXIES', '10.0.0.0/33', 'addresses or networks such as 10.0.0.0/8'],
     ['ELBO_TRUSTED_PROXIES', 'proxy', 'addresses or networks'],
@@ -82,6 +83,7 @@ describe('configuration from the environment', () => {
   it('reads limits, origins and proxies', () => {
     const { security, maxConnections, shutdownDelaySeconds } = read({
       ELBO_RATE_LIMIT: '600/min',
+      ELBO_ITEM_RATE_LIMIT: '10000/min',
       ELBO_CORS_ORIGINS: 'https://a.example,http://localhost:5173',
       ELBO_TRUSTED_PROXIES: '10.0.0.0/8,::1,fd00::/8',
       ELBO_MAX_CONNECTIONS: '500',
@@ -92,6 +94,7 @@ describe('configuration from the environment', () => {
       adminKeys: [],
       openRoutes: [],
       rateLimit: { requests: 600, windowMs: 60_000 },
+      itemRateLimit: { items: 10_000, windowMs: 60_000 },
       corsOrigins: ['https://a.example', 'http://localhost:5173'],
       trustedProxies: ['10.0.0.0/8', '::1', 'fd00::/8'],
     });

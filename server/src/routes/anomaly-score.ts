@@ -21,6 +21,7 @@ import {
 import { answer, STREAM_CONTENT } from '../schemas/inference.js';
 import { VERSION } from '../version.js';
 import { sendJson, sendLines, sendPng, sendTensor } from './inference-reply.js';
+import { admitItems } from './admission.js';
 import {
   clientGone,
   isTensorType,
@@ -154,7 +155,7 @@ export const anomalyScoreRoutes: FastifyPluginAsyncTypebox = async (app) => {
     const explains = isTable && explain > 0;
     const parts = explains || (type !== JSON_TYPE && type !== LINES_TYPE);
     const cancellation = clientGone(reply);
-    return service.admit(items.count, async () => {
+    return admitItems(request, items.count, async () => {
       const labels = labelsOf(request, model, items.count);
       const data = await items.decode();
       // The service takes the memory of what it scores, and an explanation shows the items, too.

@@ -7,6 +7,7 @@ import type { ServedModel } from '../inference/model.js';
 import { contentTypeOf } from '../plugins/content.js';
 import { BODY_PROBLEMS, IMAGE_PROBLEMS, INFERENCE_PROBLEMS, problems, query } from '../schemas/common.js';
 import { answer, ITEM_OUTPUTS, LATENTS_CONTENT } from '../schemas/inference.js';
+import { admitItems } from './admission.js';
 import { itemLines, sendItems } from './inference-reply.js';
 import { BINARY_TYPE, clientGone, itemOutputType, NPY_TYPE } from './inference-request.js';
 import { answerLines, hasLines } from './line-stream.js';
@@ -35,8 +36,8 @@ export const decodeRoute: FastifyPluginAsyncTypebox = async (app) => {
       if (hasLines(request)) {
         return answerLines(app, request, reply, model, {
           size: model.latentSize,
-          decode: decodeLatent,
           key: 'latent',
+          decode: decodeLatent,
           answer: async (rows, options) => itemLines(model, await service.decode(model, rows, options), options.labels),
         });
       }
@@ -44,7 +45,7 @@ export const decodeRoute: FastifyPluginAsyncTypebox = async (app) => {
       const latents = request.times.during('decode', () => latentsOf(request, model));
       const count = latents.length / model.latentSize;
       request.times.concerns(model, count);
-      return service.admit(count, async () => {
+      return admitItems(request, count, async () => {
         const labels = labelsOf(request, model, count);
         const outputs = await service.decode(model, latents, { labels, cancellation, times: request.times.run });
         return sendItems(reply, model, type, outputs, { labels });

@@ -9,6 +9,7 @@ import type { Encoding } from '../inference/service.js';
 import { ProblemError } from '../problems.js';
 import { BODY_PROBLEMS, IMAGE_PROBLEMS, INFERENCE_PROBLEMS, problems, query, Seed } from '../schemas/common.js';
 import { ANSWER_HEADERS, answer, SEED_HEADER, STREAM_CONTENT } from '../schemas/inference.js';
+import { admitItems } from './admission.js';
 import { sendJson, sendLines, sendTensor } from './inference-reply.js';
 import {
   BINARY_TYPE,
@@ -71,8 +72,8 @@ export const encodeRoute: FastifyPluginAsyncTypebox = async (app) => {
         if (seed !== undefined) reply.header('elbo-seed', seed);
         return answerLines(app, request, reply, model, {
           size: model.itemSize,
-          decode: jsonItemDecoder(model.manifest.input),
           key: 'input',
+          decode: jsonItemDecoder(model.manifest.input),
           answer: async (rows, options) => {
             const encoding = await service.encode(model, rows, options);
             return encodingLines(model, encoding, draws?.next(encoding), options.labels);
@@ -82,7 +83,7 @@ export const encodeRoute: FastifyPluginAsyncTypebox = async (app) => {
       const type = encodingType(request);
       const items = itemsOf(request, model);
       const times = request.times.run;
-      return service.admit(items.count, async () => {
+      return admitItems(request, items.count, async () => {
         const labels = labelsOf(request, model, items.count);
         const encoding = await service.encode(model, await items.decode(), { labels, cancellation, times });
         const z = seed === undefined ? undefined : new PosteriorDraws(seed).next(encoding);

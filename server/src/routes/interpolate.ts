@@ -15,6 +15,7 @@ import {
   InterpolateParameters,
   ITEM_OUTPUTS,
 } from '../schemas/inference.js';
+import { admitItems } from './admission.js';
 import { sendItems } from './inference-reply.js';
 import { clientGone, FORM_TYPE, itemOutputType, itemsOf, JSON_TYPE } from './inference-request.js';
 import { latentPath } from './latent-path.js';
@@ -55,7 +56,7 @@ export const interpolateRoute: FastifyPluginAsyncTypebox = async (app) => {
       const label = classOnPath(model, labelInQuery, body.label);
       const labels = (count: number) => (label === undefined ? undefined : Array<number>(count).fill(label));
       const ends = endsOf(request, model, body);
-      return service.admit(Math.max(steps, 2), async () => {
+      return admitItems(request, Math.max(steps, 2), async () => {
         const latents =
           ends instanceof Float32Array
             ? ends

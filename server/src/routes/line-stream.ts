@@ -10,6 +10,7 @@ import { InferenceError } from '../inference/errors.js';
 import type { ServedModel } from '../inference/model.js';
 import { contentTypeOf } from '../plugins/content.js';
 import { ProblemError, problemErrorOf, problemOf } from '../problems.js';
+import { takeItems } from './admission.js';
 import { named } from './inference-reply.js';
 import { clientGone, LINES_TYPE, outputTypes } from './inference-request.js';
 import { labelledItemReader } from './request-labels.js';
@@ -26,9 +27,9 @@ const LINGER_MS = 1000;
 export interface LineAnswers {
   /** Numbers of one item. */
   readonly size: number;
-  /**
   /** What an item is called in a line that has its class, too. */
   readonly key: 'input' | 'latent';
+  /**
    * Writes the item that a line's value is.
    * @throws {CodecError} naming `field`
    */
@@ -111,8 +112,8 @@ export async function answerLines(
       const lines = await reader.next();
       if (lines.length === 0) return;
       const items = new Float32Array(lines.length * answers.size);
-      let count = 0;
       const labels: number[] = [];
+      let count = 0;
       let failure: unknown;
       try {
         for (const line of lines) {
@@ -120,6 +121,7 @@ export async function answerLines(
           const target = items.subarray(count * answers.size, (count + 1) * answers.size);
           const { item, label } = labelledItem(valueOfLine(line.text, field), field);
           await answers.decode(item, field, target);
+          takeItems(request, 1);
           if (label !== undefined) labels.push(label);
           count++;
         }

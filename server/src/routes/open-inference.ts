@@ -174,11 +174,12 @@ export const openInferenceRoutes: FastifyPluginAsyncTypebox = async (app) => {
 
   /** @returns rows that were answered */
   async function infer(
-    { body, headers, times }: FastifyRequest,
+    call: FastifyRequest,
     reply: FastifyReply,
     graph: ServedGraph,
     cancellation: Cancellation,
   ): Promise<number> {
+    const { body, headers, times } = call;
     const { manifest } = graph.model;
     const length = headers['inference-header-content-length'];
     const bytes = (body as Buffer | undefined) ?? Buffer.alloc(0);
@@ -187,7 +188,7 @@ export const openInferenceRoutes: FastifyPluginAsyncTypebox = async (app) => {
     );
     times.concerns(graph.model, request.rows);
     const { id, rows, inputs } = request;
-    const answer = await app.service.admit(rows, async () => {
+    const answer = await admitItems(call, rows, async () => {
       const [items, label] = inputs;
       const description = graph.role === 'decoder' ? { shape: items.shape } : numbersOf(manifest.input);
       const options: RunOptions = {

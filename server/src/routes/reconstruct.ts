@@ -2,6 +2,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { jsonItemDecoder } from '../codecs/items.js';
 import { BODY_PROBLEMS, IMAGE_PROBLEMS, INFERENCE_PROBLEMS, problems, query } from '../schemas/common.js';
 import { answer, ITEM_OUTPUTS, STREAM_CONTENT } from '../schemas/inference.js';
+import { admitItems } from './admission.js';
 import { itemLines, sendItems } from './inference-reply.js';
 import { clientGone, itemOutputType, itemsOf } from './inference-request.js';
 import { answerLines, hasLines } from './line-stream.js';
@@ -30,15 +31,15 @@ export const reconstructRoute: FastifyPluginAsyncTypebox = async (app) => {
       if (hasLines(request)) {
         return answerLines(app, request, reply, model, {
           size: model.itemSize,
-          decode: jsonItemDecoder(model.manifest.input),
           key: 'input',
+          decode: jsonItemDecoder(model.manifest.input),
           answer: async (rows, options) =>
             itemLines(model, await service.reconstruct(model, rows, options), options.labels),
         });
       }
       const type = itemOutputType(request, model);
       const items = itemsOf(request, model);
-      return service.admit(items.count, async () => {
+      return admitItems(request, items.count, async () => {
         const labels = labelsOf(request, model, items.count);
         const times = request.times.run;
         const outputs = await service.reconstruct(model, await items.decode(), { labels, cancellation, times });

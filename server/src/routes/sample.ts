@@ -5,6 +5,7 @@ import type { ServedModel } from '../inference/model.js';
 import { ProblemError } from '../problems.js';
 import { BODY_PROBLEMS, IMAGE_PROBLEMS, INFERENCE_PROBLEMS, problems, query } from '../schemas/common.js';
 import { ANSWER_HEADERS, answer, ITEM_OUTPUTS, SampleParameters, SEED_HEADER } from '../schemas/inference.js';
+import { admitItems } from './admission.js';
 import { sendItems } from './inference-reply.js';
 import { clientGone, itemOutputType } from './inference-request.js';
 import { classInBody, classInQuery } from './request-labels.js';
@@ -47,7 +48,7 @@ export const sampleRoute: FastifyPluginAsyncTypebox = async (app) => {
       const type = itemOutputType(request, model);
       request.times.concerns(model, count);
       const times = request.times.run;
-      return service.admit(count, async () => {
+      return admitItems(request, count, async () => {
         const labels = sampleLabels(model, count, seed, parameters.label, body.label);
         const latents = drawLatents(model.prior, count, seed, temperature);
         // The service takes the memory of what it decodes, and the answer holds the latents, too.
