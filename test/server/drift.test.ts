@@ -1,7 +1,7 @@
 import { RandomSource } from '@elbo/models';
 import { DriftMonitor, kolmogorovTail } from '@elbo/server/inference/drift';
 import request from 'supertest';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { type FixtureStore, fixtureStore, type RunningService, startService } from './support/running-service.js';
 
 const uniform = (count: number, seed: number) => {
@@ -100,6 +100,29 @@ describe('the service', () => {
     const { drift } = (await request(running.url).get('/models/grey')).body;
     expect(drift).toMatchObject({ items: 30, distance: expect.closeTo(expected, 9) });
     expect((await request(running.url).get('/models/grey?version=1')).body).not.toHaveProperty('drift');
+  });
+
+  it('counts an input that is asked again, whether or not its answer is sent again', async () => {
+    const path = '/anomaly-score?model=table&values=1,2,3,4,5';
+    const { body, headers } = await request(running.url).get(path).expect(200);
+    const p = body.scores[0].p_value;
+    const again = async (url: string) => request(url).get(path).set('if-none-match', String(headers.etag)).expect(304);
+    for (let i = 0; i < 3; i++) await again(running.url);
+    const counted = async (what: string) =>
+      metric(new RegExp(`^elbo_anomaly_p_value_${what}\\{model="table",version="1"\\} (\\S+)$`, 'm'));
+    expect(await counted('count')).toBe(4);
+    expect(await counted('sum')).toBeCloseTo(4 * p, 9);
+    // Another process has never seen the input, and has to look at it.
+    const other = await startService(store.directory);
+    try {
+      const spy = vi.spyOn(other.service, 'score');
+      for (let i = 0; i < 2; i++) await again(other.url);
+      expect(spy).toHaveBeenCalledOnce();
+      const { text } = await request(other.url).get('/metrics');
+      expect(text).toMatch(/^elbo_anomaly_p_value_count\{model="table",version="1"\} 2$/m);
+    } finally {
+      await other.close();
+    }
   });
 
   it('refuses a query that metrics do not know', async () => {

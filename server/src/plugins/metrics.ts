@@ -10,6 +10,8 @@ declare module 'fastify' {
     metrics: Registry;
     /** How the last p-values of a model are distributed. */
     driftOf(model: ServedModel): Drift | undefined;
+    /** Counts the p-values of items that were asked for, whether or not the model had to run for them. */
+    countPValues(model: ServedModel, pValues: readonly number[]): void;
   }
 }
 
@@ -47,19 +49,25 @@ export const metrics = fp(async (app: FastifyInstance) => {
   ofWindow('ks_distance', 'Kolmogorov-Smirnov distance of p-values to uniform', ({ distance }) => distance);
   ofWindow('ks_p_value', 'Probability of such a distance while inputs are as in the calibration', (d) => d.pValue);
 
+  const countPValues = (model: ServedModel, values: readonly number[]): void => {
+    const monitor = monitors.get(model) ?? new DriftMonitor(model.calibrationScores.length);
+    monitors.set(model, monitor);
+    const labels = labelsOf(model);
+    for (const value of values) {
+      pValues.observe(labels, value);
+      monitor.add(value);
+    }
+  };
   app.service.observe({
-    scored: (model, scores) => {
-      const monitor = monitors.get(model) ?? new DriftMonitor(model.calibrationScores.length);
-      monitors.set(model, monitor);
-      const labels = labelsOf(model);
-      for (const { pValue } of scores) {
-        pValues.observe(labels, pValue);
-        monitor.add(pValue);
-      }
-    },
+    scored: (model, scores) =>
+      countPValues(
+        model,
+        scores.map(({ pValue }) => pValue),
+      ),
     unloaded: (model) => monitors.delete(model),
   });
   app.decorate('metrics', registry);
+  app.decorate('countPValues', countPValues);
   app.decorate('driftOf', (model: ServedModel) => monitors.get(model)?.drift);
 });
 

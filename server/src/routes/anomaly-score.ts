@@ -5,9 +5,10 @@ import { Type } from 'typebox';
 import { pngFromErrorMap } from '../codecs/image-output.js';
 import { type EncodedItems, itemsFromBase64, itemsFromList, jsonItemDecoder } from '../codecs/items.js';
 import type { ServedModel } from '../inference/model.js';
-import type { Scoring } from '../inference/service.js';
+import type { Score, Scoring } from '../inference/service.js';
 import { etagOf, isModified, notModified } from '../plugins/caching.js';
 import { ProblemError } from '../problems.js';
+import { RecentMap } from '../recent-map.js';
 import {
   BODY_PROBLEMS,
   CACHE_HEADERS,
@@ -20,8 +21,8 @@ import {
 } from '../schemas/common.js';
 import { answer, STREAM_CONTENT } from '../schemas/inference.js';
 import { VERSION } from '../version.js';
-import { sendJson, sendLines, sendPng, sendTensor } from './inference-reply.js';
 import { admitItems } from './admission.js';
+import { sendJson, sendLines, sendPng, sendTensor } from './inference-reply.js';
 import {
   clientGone,
   isTensorType,
@@ -38,6 +39,9 @@ import { labelsOf } from './request-labels.js';
 /** Columns that an item's explanation names, if not told otherwise, and at most. */
 const DEFAULT_CONTRIBUTIONS = 3;
 const MAX_CONTRIBUTIONS = 1000;
+
+/** Answers to GET whose p-value is kept for when they are asked again. */
+const REMEMBERED_ANSWERS = 10_000;
 
 const identities = new WeakMap<ServedModel, string>();
 
@@ -73,6 +77,10 @@ const ANSWER = answer('Scores, larger is more anomalous', 'AnomalyScores', {
 });
 
 export const anomalyScoreRoutes: FastifyPluginAsyncTypebox = async (app) => {
+  // An input that is asked again is an input: what a model is asked must not look otherwise for a cache in between. So the
+  // p-value is counted again, and where it is forgotten, or another process gave the ETag, the model runs once more.
+  const answered = new RecentMap<string, number>(REMEMBERED_ANSWERS);
+
   app.post(
     '/anomaly-score',
     {
@@ -132,12 +140,18 @@ export const anomalyScoreRoutes: FastifyPluginAsyncTypebox = async (app) => {
       const etag = etagOf(VERSION, app.service.status.provider, identityOf(model), JSON.stringify(request.query), type);
       reply.header('vary', 'accept').header('etag', etag);
       // The model need not run again: only what was answered with 200 before has an ETag that a client can know.
-      if (!isModified(request, etag)) return reply.send(notModified(reply));
+      const known = isModified(request, etag) ? undefined : answered.get(etag);
+      if (known !== undefined) {
+        app.countPValues(model, [known]);
+        return reply.send(notModified(reply));
+      }
       const items =
         values === undefined
           ? itemsFromBase64(input ?? '', 'input', model.manifest.input)
           : itemsFromList(values, 'values', model.manifest.input);
-      return score(request, reply, model, timed(request, model, items), request.query);
+      return score(request, reply, model, timed(request, model, items), request.query, ([first]) => {
+        if (first !== undefined) answered.set(etag, first.pValue);
+      });
     },
   );
 
@@ -147,6 +161,7 @@ export const anomalyScoreRoutes: FastifyPluginAsyncTypebox = async (app) => {
     model: ServedModel,
     items: EncodedItems,
     { fpr: falsePositiveRate, explain = DEFAULT_CONTRIBUTIONS }: Question,
+    onScored: (scores: readonly Score[]) => void = () => {},
   ): Promise<FastifyReply> {
     const { service } = app;
     const { input } = model.manifest;
@@ -167,6 +182,7 @@ export const anomalyScoreRoutes: FastifyPluginAsyncTypebox = async (app) => {
         cancellation,
         times: request.times.run,
       });
+      onScored(scoring.scores);
       const { errorMap = NOTHING } = scoring.parts ?? {};
       if (isTensorType(type)) return sendTensor(reply, model, type, errorMap, [items.count, ...input.shape]);
       if (type === PNG_TYPE && !isTable) {
@@ -194,6 +210,7 @@ export const anomalyScoreRoutes: FastifyPluginAsyncTypebox = async (app) => {
     const parts = input.kind === 'vector' && explain > 0;
     return answerLines(app, request, reply, model, {
       size: model.itemSize,
+      key: 'input',
       decode: jsonItemDecoder(input),
       answer: async (rows, options) => {
         const scored = parts ? rows.slice() : rows;
@@ -211,7 +228,6 @@ interface Question {
 }
 
 /**
-      key: 'input',
  * What is answered of each item.
  * @param data the items, N x input shape
  * @param explain columns that contribute most and are named; none where unset
