@@ -209,6 +209,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v2/models/{name}/config": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How a graph is served */
+        get: operations["modelConfiguration"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v2/models/{name}/versions/{version}/config": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How a graph is served */
+        get: operations["modelConfigurationVersion"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v2/models/stats": {
         parameters: {
             query?: never;
@@ -482,7 +516,7 @@ export interface components {
             /** @description What is wrong here: the field, and what was expected */
             detail: string;
             /** @description Stable, for programs */
-            code: "INVALID_HTTP" | "INVALID_JSON" | "INVALID_REQUEST" | "UNAUTHORIZED" | "FORBIDDEN" | "ROUTE_NOT_FOUND" | "MODEL_NOT_FOUND" | "MODEL_REFUSED" | "METHOD_NOT_ALLOWED" | "NOT_ACCEPTABLE" | "REQUEST_TIMEOUT" | "BODY_TOO_LARGE" | "IMAGE_TOO_LARGE" | "TOO_MANY_ITEMS" | "UNSUPPORTED_MEDIA_TYPE" | "INVALID_INPUT" | "INVALID_IMAGE" | "RATE_NOT_STATED" | "OUTPUT_NOT_FINITE" | "RATE_LIMITED" | "HEADERS_TOO_LARGE" | "INTERNAL" | "OVERLOADED" | "TIMED_OUT" | "OUT_OF_MEMORY" | "WORKER_LOST" | "UNAVAILABLE" | "NOT_READY";
+            code: "INVALID_HTTP" | "INVALID_CODING" | "INVALID_JSON" | "INVALID_REQUEST" | "UNAUTHORIZED" | "FORBIDDEN" | "ROUTE_NOT_FOUND" | "MODEL_NOT_FOUND" | "MODEL_REFUSED" | "METHOD_NOT_ALLOWED" | "NOT_ACCEPTABLE" | "REQUEST_TIMEOUT" | "BODY_TOO_LARGE" | "IMAGE_TOO_LARGE" | "TOO_MANY_ITEMS" | "UNSUPPORTED_MEDIA_TYPE" | "INVALID_INPUT" | "INVALID_IMAGE" | "RATE_NOT_STATED" | "OUTPUT_NOT_FINITE" | "RATE_LIMITED" | "HEADERS_TOO_LARGE" | "INTERNAL" | "OVERLOADED" | "TIMED_OUT" | "OUT_OF_MEMORY" | "WORKER_LOST" | "UNAVAILABLE" | "NOT_READY";
         };
         /**
          * Inputs
@@ -984,6 +1018,7 @@ export interface operations {
             path?: never;
             cookie?: never;
         };
+        /** @description May have a content coding, named by the header `content-encoding`: `gzip`, `deflate`, `br`. The limit of a body is one of what it becomes */
         requestBody: {
             content: {
                 "application/json": components["schemas"]["Inputs"];
@@ -1005,11 +1040,11 @@ export interface operations {
             200: {
                 headers: {
                     /** @description `name/version` of the model that answered */
-                    "elbo-model"?: unknown;
+                    "elbo-model"?: string;
                     /** @description Dimensions of the tensor in an octet-stream or NumPy body, separated by commas */
-                    "elbo-shape"?: unknown;
+                    "elbo-shape"?: string;
                     /** @description The seed that random numbers were drawn with */
-                    "elbo-seed"?: unknown;
+                    "elbo-seed"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -1019,7 +1054,7 @@ export interface operations {
                     "application/x-ndjson": unknown;
                 };
             };
-            /** @description `INVALID_REQUEST`: A parameter or field is missing, unknown or not what it should be. `INVALID_JSON`: The body is not valid JSON */
+            /** @description `INVALID_REQUEST`: A parameter or field is missing, unknown or not what it should be. `INVALID_CODING`: The body is not in the content coding that it should have. `INVALID_JSON`: The body is not valid JSON */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -1073,9 +1108,11 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `UNSUPPORTED_MEDIA_TYPE`: The body has a type that the route does not take */
+            /** @description `UNSUPPORTED_MEDIA_TYPE`: The body has a type or content coding that the route does not take */
             415: {
                 headers: {
+                    /** @description Content codings that are taken, where another was sent */
+                    "accept-encoding"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -1091,7 +1128,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `RATE_LIMITED`: The caller sent more requests than the limit */
+            /** @description `RATE_LIMITED`: The caller sent more requests or items than the limit */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -1134,6 +1171,7 @@ export interface operations {
             path?: never;
             cookie?: never;
         };
+        /** @description May have a content coding, named by the header `content-encoding`: `gzip`, `deflate`, `br`. The limit of a body is one of what it becomes */
         requestBody: {
             content: {
                 "application/json": components["schemas"]["Latents"];
@@ -1147,9 +1185,9 @@ export interface operations {
             200: {
                 headers: {
                     /** @description `name/version` of the model that answered */
-                    "elbo-model"?: unknown;
+                    "elbo-model"?: string;
                     /** @description Dimensions of the tensor in an octet-stream or NumPy body, separated by commas */
-                    "elbo-shape"?: unknown;
+                    "elbo-shape"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -1160,7 +1198,7 @@ export interface operations {
                     "application/x-ndjson": unknown;
                 };
             };
-            /** @description `INVALID_REQUEST`: A parameter or field is missing, unknown or not what it should be. `INVALID_JSON`: The body is not valid JSON */
+            /** @description `INVALID_REQUEST`: A parameter or field is missing, unknown or not what it should be. `INVALID_CODING`: The body is not in the content coding that it should have. `INVALID_JSON`: The body is not valid JSON */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -1214,9 +1252,11 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `UNSUPPORTED_MEDIA_TYPE`: The body has a type that the route does not take */
+            /** @description `UNSUPPORTED_MEDIA_TYPE`: The body has a type or content coding that the route does not take */
             415: {
                 headers: {
+                    /** @description Content codings that are taken, where another was sent */
+                    "accept-encoding"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -1232,7 +1272,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `RATE_LIMITED`: The caller sent more requests than the limit */
+            /** @description `RATE_LIMITED`: The caller sent more requests or items than the limit */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -1281,6 +1321,7 @@ export interface operations {
             path?: never;
             cookie?: never;
         };
+        /** @description May have a content coding, named by the header `content-encoding`: `gzip`, `deflate`, `br`. The limit of a body is one of what it becomes */
         requestBody?: {
             content: {
                 "application/json": components["schemas"]["SampleRequest"];
@@ -1291,11 +1332,11 @@ export interface operations {
             200: {
                 headers: {
                     /** @description `name/version` of the model that answered */
-                    "elbo-model"?: unknown;
+                    "elbo-model"?: string;
                     /** @description Dimensions of the tensor in an octet-stream or NumPy body, separated by commas */
-                    "elbo-shape"?: unknown;
+                    "elbo-shape"?: string;
                     /** @description The seed that random numbers were drawn with */
-                    "elbo-seed"?: unknown;
+                    "elbo-seed"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -1306,7 +1347,7 @@ export interface operations {
                     "application/x-ndjson": unknown;
                 };
             };
-            /** @description `INVALID_REQUEST`: A parameter or field is missing, unknown or not what it should be. `INVALID_JSON`: The body is not valid JSON */
+            /** @description `INVALID_REQUEST`: A parameter or field is missing, unknown or not what it should be. `INVALID_CODING`: The body is not in the content coding that it should have. `INVALID_JSON`: The body is not valid JSON */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -1360,9 +1401,11 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `UNSUPPORTED_MEDIA_TYPE`: The body has a type that the route does not take */
+            /** @description `UNSUPPORTED_MEDIA_TYPE`: The body has a type or content coding that the route does not take */
             415: {
                 headers: {
+                    /** @description Content codings that are taken, where another was sent */
+                    "accept-encoding"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -1378,7 +1421,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `RATE_LIMITED`: The caller sent more requests than the limit */
+            /** @description `RATE_LIMITED`: The caller sent more requests or items than the limit */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -1425,6 +1468,7 @@ export interface operations {
             path?: never;
             cookie?: never;
         };
+        /** @description May have a content coding, named by the header `content-encoding`: `gzip`, `deflate`, `br`. The limit of a body is one of what it becomes */
         requestBody: {
             content: {
                 "application/json": components["schemas"]["InterpolateRequest"];
@@ -1445,9 +1489,9 @@ export interface operations {
             200: {
                 headers: {
                     /** @description `name/version` of the model that answered */
-                    "elbo-model"?: unknown;
+                    "elbo-model"?: string;
                     /** @description Dimensions of the tensor in an octet-stream or NumPy body, separated by commas */
-                    "elbo-shape"?: unknown;
+                    "elbo-shape"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -1458,7 +1502,7 @@ export interface operations {
                     "application/x-ndjson": unknown;
                 };
             };
-            /** @description `INVALID_REQUEST`: A parameter or field is missing, unknown or not what it should be. `INVALID_JSON`: The body is not valid JSON */
+            /** @description `INVALID_REQUEST`: A parameter or field is missing, unknown or not what it should be. `INVALID_CODING`: The body is not in the content coding that it should have. `INVALID_JSON`: The body is not valid JSON */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -1512,9 +1556,11 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `UNSUPPORTED_MEDIA_TYPE`: The body has a type that the route does not take */
+            /** @description `UNSUPPORTED_MEDIA_TYPE`: The body has a type or content coding that the route does not take */
             415: {
                 headers: {
+                    /** @description Content codings that are taken, where another was sent */
+                    "accept-encoding"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -1530,7 +1576,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `RATE_LIMITED`: The caller sent more requests than the limit */
+            /** @description `RATE_LIMITED`: The caller sent more requests or items than the limit */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -1573,6 +1619,7 @@ export interface operations {
             path?: never;
             cookie?: never;
         };
+        /** @description May have a content coding, named by the header `content-encoding`: `gzip`, `deflate`, `br`. The limit of a body is one of what it becomes */
         requestBody: {
             content: {
                 "application/json": components["schemas"]["Inputs"];
@@ -1594,9 +1641,9 @@ export interface operations {
             200: {
                 headers: {
                     /** @description `name/version` of the model that answered */
-                    "elbo-model"?: unknown;
+                    "elbo-model"?: string;
                     /** @description Dimensions of the tensor in an octet-stream or NumPy body, separated by commas */
-                    "elbo-shape"?: unknown;
+                    "elbo-shape"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -1607,7 +1654,7 @@ export interface operations {
                     "application/x-ndjson": unknown;
                 };
             };
-            /** @description `INVALID_REQUEST`: A parameter or field is missing, unknown or not what it should be. `INVALID_JSON`: The body is not valid JSON */
+            /** @description `INVALID_REQUEST`: A parameter or field is missing, unknown or not what it should be. `INVALID_CODING`: The body is not in the content coding that it should have. `INVALID_JSON`: The body is not valid JSON */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -1661,9 +1708,11 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `UNSUPPORTED_MEDIA_TYPE`: The body has a type that the route does not take */
+            /** @description `UNSUPPORTED_MEDIA_TYPE`: The body has a type or content coding that the route does not take */
             415: {
                 headers: {
+                    /** @description Content codings that are taken, where another was sent */
+                    "accept-encoding"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -1679,7 +1728,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `RATE_LIMITED`: The caller sent more requests than the limit */
+            /** @description `RATE_LIMITED`: The caller sent more requests or items than the limit */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -1739,13 +1788,13 @@ export interface operations {
             200: {
                 headers: {
                     /** @description `name/version` of the model that answered */
-                    "elbo-model"?: unknown;
+                    "elbo-model"?: string;
                     /** @description Dimensions of the tensor in an octet-stream or NumPy body, separated by commas */
-                    "elbo-shape"?: unknown;
+                    "elbo-shape"?: string;
                     /** @description Names the answer */
-                    etag?: unknown;
+                    etag?: string;
                     /** @description `no-cache`: may be kept, and asked for again with If-None-Match */
-                    "cache-control"?: unknown;
+                    "cache-control"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -1760,14 +1809,12 @@ export interface operations {
             304: {
                 headers: {
                     /** @description Names the answer */
-                    etag?: unknown;
+                    etag?: string;
                     /** @description `no-cache`: may be kept, and asked for again with If-None-Match */
-                    "cache-control"?: unknown;
+                    "cache-control"?: string;
                     [name: string]: unknown;
                 };
-                content: {
-                    "application/json": unknown;
-                };
+                content?: never;
             };
             /** @description `INVALID_REQUEST`: A parameter or field is missing, unknown or not what it should be */
             400: {
@@ -1823,7 +1870,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `RATE_LIMITED`: The caller sent more requests than the limit */
+            /** @description `RATE_LIMITED`: The caller sent more requests or items than the limit */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -1879,6 +1926,7 @@ export interface operations {
             path?: never;
             cookie?: never;
         };
+        /** @description May have a content coding, named by the header `content-encoding`: `gzip`, `deflate`, `br`. The limit of a body is one of what it becomes */
         requestBody: {
             content: {
                 "application/json": components["schemas"]["Inputs"];
@@ -1900,9 +1948,9 @@ export interface operations {
             200: {
                 headers: {
                     /** @description `name/version` of the model that answered */
-                    "elbo-model"?: unknown;
+                    "elbo-model"?: string;
                     /** @description Dimensions of the tensor in an octet-stream or NumPy body, separated by commas */
-                    "elbo-shape"?: unknown;
+                    "elbo-shape"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -1913,7 +1961,7 @@ export interface operations {
                     "application/x-ndjson": unknown;
                 };
             };
-            /** @description `INVALID_REQUEST`: A parameter or field is missing, unknown or not what it should be. `INVALID_JSON`: The body is not valid JSON */
+            /** @description `INVALID_REQUEST`: A parameter or field is missing, unknown or not what it should be. `INVALID_CODING`: The body is not in the content coding that it should have. `INVALID_JSON`: The body is not valid JSON */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -1967,9 +2015,11 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `UNSUPPORTED_MEDIA_TYPE`: The body has a type that the route does not take */
+            /** @description `UNSUPPORTED_MEDIA_TYPE`: The body has a type or content coding that the route does not take */
             415: {
                 headers: {
+                    /** @description Content codings that are taken, where another was sent */
+                    "accept-encoding"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -1985,7 +2035,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `RATE_LIMITED`: The caller sent more requests than the limit */
+            /** @description `RATE_LIMITED`: The caller sent more requests or items than the limit */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -2030,9 +2080,9 @@ export interface operations {
             200: {
                 headers: {
                     /** @description Names the answer */
-                    etag?: unknown;
+                    etag?: string;
                     /** @description `no-cache`: may be kept, and asked for again with If-None-Match */
-                    "cache-control"?: unknown;
+                    "cache-control"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -2043,14 +2093,12 @@ export interface operations {
             304: {
                 headers: {
                     /** @description Names the answer */
-                    etag?: unknown;
+                    etag?: string;
                     /** @description `no-cache`: may be kept, and asked for again with If-None-Match */
-                    "cache-control"?: unknown;
+                    "cache-control"?: string;
                     [name: string]: unknown;
                 };
-                content: {
-                    "application/json": unknown;
-                };
+                content?: never;
             };
             /** @description `INVALID_REQUEST`: A parameter or field is missing, unknown or not what it should be */
             400: {
@@ -2070,7 +2118,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `RATE_LIMITED`: The caller sent more requests than the limit */
+            /** @description `RATE_LIMITED`: The caller sent more requests or items than the limit */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -2112,9 +2160,9 @@ export interface operations {
             200: {
                 headers: {
                     /** @description Names the answer */
-                    etag?: unknown;
+                    etag?: string;
                     /** @description `no-cache`: may be kept, and asked for again with If-None-Match */
-                    "cache-control"?: unknown;
+                    "cache-control"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -2125,14 +2173,12 @@ export interface operations {
             304: {
                 headers: {
                     /** @description Names the answer */
-                    etag?: unknown;
+                    etag?: string;
                     /** @description `no-cache`: may be kept, and asked for again with If-None-Match */
-                    "cache-control"?: unknown;
+                    "cache-control"?: string;
                     [name: string]: unknown;
                 };
-                content: {
-                    "application/json": unknown;
-                };
+                content?: never;
             };
             /** @description `INVALID_REQUEST`: A parameter or field is missing, unknown or not what it should be */
             400: {
@@ -2161,7 +2207,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `RATE_LIMITED`: The caller sent more requests than the limit */
+            /** @description `RATE_LIMITED`: The caller sent more requests or items than the limit */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -2247,7 +2293,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `RATE_LIMITED`: The caller sent more requests than the limit */
+            /** @description `RATE_LIMITED`: The caller sent more requests or items than the limit */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -2386,7 +2432,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `RATE_LIMITED`: The caller sent more requests than the limit */
+            /** @description `RATE_LIMITED`: The caller sent more requests or items than the limit */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -2402,6 +2448,210 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    modelConfiguration: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `mnist:encoder`, `mnist:decoder` or `mnist:scorer`; a model's name alone means its scorer */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The configuration */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        name: string;
+                        /** @constant */
+                        platform: "onnxruntime_onnx";
+                        /** @constant */
+                        backend: "onnxruntime";
+                        /** @description Every version of the store is served */
+                        version_policy: {
+                            all: Record<string, never>;
+                        };
+                        /** @description Rows that run together at most; requests with more are split */
+                        max_batch_size: number;
+                        input: {
+                            name: string;
+                            /** @constant */
+                            data_type: "TYPE_FP32";
+                            /** @description Of one row; none where a row is one number */
+                            dims: number[];
+                        }[];
+                        output: {
+                            name: string;
+                            /** @constant */
+                            data_type: "TYPE_FP32";
+                            /** @description Of one row; none where a row is one number */
+                            dims: number[];
+                        }[];
+                        instance_group: {
+                            name: string;
+                            /** @enum {unknown} */
+                            kind: "KIND_CPU" | "KIND_GPU";
+                            /** @description Workers, each of which runs any graph */
+                            count: number;
+                            gpus: number[];
+                        }[];
+                        dynamic_batching: {
+                            /** @description Always empty */
+                            preferred_batch_size: number[];
+                            /** @description How long a batch that is not full waits for more */
+                            max_queue_delay_microseconds: number;
+                            /** @constant */
+                            preserve_ordering: false;
+                        };
+                    };
+                };
+            };
+            /** @description `UNAUTHORIZED`: The request has no key that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenInferenceError"];
+                };
+            };
+            /** @description There is no such model or version */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenInferenceError"];
+                };
+            };
+            /** @description `RATE_LIMITED`: The caller sent more requests or items than the limit */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenInferenceError"];
+                };
+            };
+            /** @description The server failed */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenInferenceError"];
+                };
+            };
+        };
+    };
+    modelConfigurationVersion: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `mnist:encoder`, `mnist:decoder` or `mnist:scorer`; a model's name alone means its scorer */
+                name: string;
+                /** @description A loaded version */
+                version: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The configuration */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        name: string;
+                        /** @constant */
+                        platform: "onnxruntime_onnx";
+                        /** @constant */
+                        backend: "onnxruntime";
+                        /** @description Every version of the store is served */
+                        version_policy: {
+                            all: Record<string, never>;
+                        };
+                        /** @description Rows that run together at most; requests with more are split */
+                        max_batch_size: number;
+                        input: {
+                            name: string;
+                            /** @constant */
+                            data_type: "TYPE_FP32";
+                            /** @description Of one row; none where a row is one number */
+                            dims: number[];
+                        }[];
+                        output: {
+                            name: string;
+                            /** @constant */
+                            data_type: "TYPE_FP32";
+                            /** @description Of one row; none where a row is one number */
+                            dims: number[];
+                        }[];
+                        instance_group: {
+                            name: string;
+                            /** @enum {unknown} */
+                            kind: "KIND_CPU" | "KIND_GPU";
+                            /** @description Workers, each of which runs any graph */
+                            count: number;
+                            gpus: number[];
+                        }[];
+                        dynamic_batching: {
+                            /** @description Always empty */
+                            preferred_batch_size: number[];
+                            /** @description How long a batch that is not full waits for more */
+                            max_queue_delay_microseconds: number;
+                            /** @constant */
+                            preserve_ordering: false;
+                        };
+                    };
+                };
+            };
+            /** @description `UNAUTHORIZED`: The request has no key that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenInferenceError"];
+                };
+            };
+            /** @description There is no such model or version */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenInferenceError"];
+                };
+            };
+            /** @description `RATE_LIMITED`: The caller sent more requests or items than the limit */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenInferenceError"];
+                };
+            };
+            /** @description The server failed */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenInferenceError"];
                 };
             };
         };
@@ -2488,7 +2738,7 @@ export interface operations {
                     "application/json": components["schemas"]["OpenInferenceError"];
                 };
             };
-            /** @description `RATE_LIMITED`: The caller sent more requests than the limit */
+            /** @description `RATE_LIMITED`: The caller sent more requests or items than the limit */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -2601,7 +2851,7 @@ export interface operations {
                     "application/json": components["schemas"]["OpenInferenceError"];
                 };
             };
-            /** @description `RATE_LIMITED`: The caller sent more requests than the limit */
+            /** @description `RATE_LIMITED`: The caller sent more requests or items than the limit */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -2715,7 +2965,7 @@ export interface operations {
                     "application/json": components["schemas"]["OpenInferenceError"];
                 };
             };
-            /** @description `RATE_LIMITED`: The caller sent more requests than the limit */
+            /** @description `RATE_LIMITED`: The caller sent more requests or items than the limit */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -2742,6 +2992,7 @@ export interface operations {
             path?: never;
             cookie?: never;
         };
+        /** @description May have a content coding, named by the header `content-encoding`: `gzip`, `deflate`, `br`. The limit of a body is one of what it becomes */
         requestBody?: {
             content: {
                 "application/json": {
@@ -2765,7 +3016,7 @@ export interface operations {
                     }[];
                 };
             };
-            /** @description A parameter or field is missing, unknown or not what it should be. The body is not valid JSON */
+            /** @description A parameter or field is missing, unknown or not what it should be. The body is not in the content coding that it should have. The body is not valid JSON */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2792,16 +3043,18 @@ export interface operations {
                     "application/json": components["schemas"]["OpenInferenceError"];
                 };
             };
-            /** @description The body has a type that the route does not take */
+            /** @description The body has a type or content coding that the route does not take */
             415: {
                 headers: {
+                    /** @description Content codings that are taken, where another was sent */
+                    "accept-encoding"?: string;
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["OpenInferenceError"];
                 };
             };
-            /** @description `RATE_LIMITED`: The caller sent more requests than the limit */
+            /** @description `RATE_LIMITED`: The caller sent more requests or items than the limit */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -2831,6 +3084,7 @@ export interface operations {
             };
             cookie?: never;
         };
+        /** @description May have a content coding, named by the header `content-encoding`: `gzip`, `deflate`, `br`. The limit of a body is one of what it becomes */
         requestBody?: {
             content: {
                 "application/json": {
@@ -2850,7 +3104,7 @@ export interface operations {
                     "application/json": Record<string, never>;
                 };
             };
-            /** @description A parameter or field is missing, unknown or not what it should be. The body is not valid JSON */
+            /** @description A parameter or field is missing, unknown or not what it should be. The body is not in the content coding that it should have. The body is not valid JSON */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2904,16 +3158,18 @@ export interface operations {
                     "application/json": components["schemas"]["OpenInferenceError"];
                 };
             };
-            /** @description The body has a type that the route does not take */
+            /** @description The body has a type or content coding that the route does not take */
             415: {
                 headers: {
+                    /** @description Content codings that are taken, where another was sent */
+                    "accept-encoding"?: string;
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["OpenInferenceError"];
                 };
             };
-            /** @description `RATE_LIMITED`: The caller sent more requests than the limit */
+            /** @description `RATE_LIMITED`: The caller sent more requests or items than the limit */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -2943,6 +3199,7 @@ export interface operations {
             };
             cookie?: never;
         };
+        /** @description May have a content coding, named by the header `content-encoding`: `gzip`, `deflate`, `br`. The limit of a body is one of what it becomes */
         requestBody?: {
             content: {
                 "application/json": {
@@ -2962,7 +3219,7 @@ export interface operations {
                     "application/json": Record<string, never>;
                 };
             };
-            /** @description A parameter or field is missing, unknown or not what it should be. The body is not valid JSON */
+            /** @description A parameter or field is missing, unknown or not what it should be. The body is not in the content coding that it should have. The body is not valid JSON */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -3016,16 +3273,18 @@ export interface operations {
                     "application/json": components["schemas"]["OpenInferenceError"];
                 };
             };
-            /** @description The body has a type that the route does not take */
+            /** @description The body has a type or content coding that the route does not take */
             415: {
                 headers: {
+                    /** @description Content codings that are taken, where another was sent */
+                    "accept-encoding"?: string;
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["OpenInferenceError"];
                 };
             };
-            /** @description `RATE_LIMITED`: The caller sent more requests than the limit */
+            /** @description `RATE_LIMITED`: The caller sent more requests or items than the limit */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3076,7 +3335,7 @@ export interface operations {
                     "application/json": components["schemas"]["OpenInferenceError"];
                 };
             };
-            /** @description `RATE_LIMITED`: The caller sent more requests than the limit */
+            /** @description `RATE_LIMITED`: The caller sent more requests or items than the limit */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3228,7 +3487,7 @@ export interface operations {
                     "application/json": components["schemas"]["OpenInferenceError"];
                 };
             };
-            /** @description `RATE_LIMITED`: The caller sent more requests than the limit */
+            /** @description `RATE_LIMITED`: The caller sent more requests or items than the limit */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3291,7 +3550,7 @@ export interface operations {
                     "application/json": components["schemas"]["OpenInferenceError"];
                 };
             };
-            /** @description `RATE_LIMITED`: The caller sent more requests than the limit */
+            /** @description `RATE_LIMITED`: The caller sent more requests or items than the limit */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3333,6 +3592,7 @@ export interface operations {
             };
             cookie?: never;
         };
+        /** @description May have a content coding, named by the header `content-encoding`: `gzip`, `deflate`, `br`. The limit of a body is one of what it becomes */
         requestBody: {
             content: {
                 "application/json": components["schemas"]["OpenInferenceRequest"];
@@ -3344,7 +3604,7 @@ export interface operations {
             200: {
                 headers: {
                     /** @description Where outputs come as bytes: length of the JSON before them */
-                    "inference-header-content-length"?: unknown;
+                    "inference-header-content-length"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -3352,7 +3612,7 @@ export interface operations {
                     "application/octet-stream": unknown;
                 };
             };
-            /** @description The body is not valid JSON. The input is not what the model takes. The model has no finite answer to this input */
+            /** @description The body is not in the content coding that it should have. The body is not valid JSON. The input is not what the model takes. The model has no finite answer to this input */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -3397,16 +3657,18 @@ export interface operations {
                     "application/json": components["schemas"]["OpenInferenceError"];
                 };
             };
-            /** @description The body has a type that the route does not take */
+            /** @description The body has a type or content coding that the route does not take */
             415: {
                 headers: {
+                    /** @description Content codings that are taken, where another was sent */
+                    "accept-encoding"?: string;
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["OpenInferenceError"];
                 };
             };
-            /** @description `RATE_LIMITED`: The caller sent more requests than the limit */
+            /** @description `RATE_LIMITED`: The caller sent more requests or items than the limit */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3496,7 +3758,7 @@ export interface operations {
                     "application/json": components["schemas"]["OpenInferenceError"];
                 };
             };
-            /** @description `RATE_LIMITED`: The caller sent more requests than the limit */
+            /** @description `RATE_LIMITED`: The caller sent more requests or items than the limit */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3561,7 +3823,7 @@ export interface operations {
                     "application/json": components["schemas"]["OpenInferenceError"];
                 };
             };
-            /** @description `RATE_LIMITED`: The caller sent more requests than the limit */
+            /** @description `RATE_LIMITED`: The caller sent more requests or items than the limit */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3605,6 +3867,7 @@ export interface operations {
             };
             cookie?: never;
         };
+        /** @description May have a content coding, named by the header `content-encoding`: `gzip`, `deflate`, `br`. The limit of a body is one of what it becomes */
         requestBody: {
             content: {
                 "application/json": components["schemas"]["OpenInferenceRequest"];
@@ -3616,7 +3879,7 @@ export interface operations {
             200: {
                 headers: {
                     /** @description Where outputs come as bytes: length of the JSON before them */
-                    "inference-header-content-length"?: unknown;
+                    "inference-header-content-length"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -3624,7 +3887,7 @@ export interface operations {
                     "application/octet-stream": unknown;
                 };
             };
-            /** @description The body is not valid JSON. The input is not what the model takes. The model has no finite answer to this input */
+            /** @description The body is not in the content coding that it should have. The body is not valid JSON. The input is not what the model takes. The model has no finite answer to this input */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -3669,16 +3932,18 @@ export interface operations {
                     "application/json": components["schemas"]["OpenInferenceError"];
                 };
             };
-            /** @description The body has a type that the route does not take */
+            /** @description The body has a type or content coding that the route does not take */
             415: {
                 headers: {
+                    /** @description Content codings that are taken, where another was sent */
+                    "accept-encoding"?: string;
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["OpenInferenceError"];
                 };
             };
-            /** @description `RATE_LIMITED`: The caller sent more requests than the limit */
+            /** @description `RATE_LIMITED`: The caller sent more requests or items than the limit */
             429: {
                 headers: {
                     [name: string]: unknown;

@@ -9,8 +9,18 @@ import { type FixtureStore, fixtureStore, type RunningService, startService } fr
 
 interface Operation {
   readonly parameters?: { readonly name: string; readonly in: string }[];
-  readonly requestBody?: { readonly required: boolean; readonly content: Record<string, unknown> };
-  readonly responses: Record<string, { readonly content: Record<string, { readonly schema: object }> }>;
+  readonly requestBody?: {
+    readonly required: boolean;
+    readonly description?: string;
+    readonly content: Record<string, unknown>;
+  };
+  readonly responses: Record<
+    string,
+    {
+      readonly headers?: Record<string, { readonly description?: string; readonly schema: object }>;
+      readonly content: Record<string, { readonly schema: object }>;
+    }
+  >;
 }
 interface Document {
   readonly openapi: string;
@@ -66,6 +76,8 @@ describe('openapi/openapi.json', () => {
         'get /health/ready',
         'get /v2',
         'get /v2/models/{name}',
+        'get /v2/models/{name}/config',
+        'get /v2/models/{name}/versions/{version}/config',
         'post /v2/models/{name}/infer',
         'post /v2/models/{name}/versions/{version}/infer',
         'get /v2/models/stats',
@@ -76,6 +88,29 @@ describe('openapi/openapi.json', () => {
     expect(document.paths['/sample']?.post?.requestBody?.required).toBe(false);
     expect(document.paths['/encode']?.post?.requestBody?.required).toBe(true);
     expect(document.paths['/v2/repository/models/{name}/load']?.post?.requestBody?.required).toBe(false);
+  });
+
+  it('describes headers by their schemas, and an answer without content by none', () => {
+    const responses = Object.values(document.paths)
+      .flatMap((methods) => Object.values(methods))
+      .flatMap((operation) => Object.entries(operation.responses));
+    const headers = responses.flatMap(([, response]) => Object.values(response.headers ?? {}));
+    expect(headers.length).toBeGreaterThan(20);
+    for (const { description, schema } of headers)
+      expect([typeof description, schema]).toEqual(['string', { type: 'string' }]);
+    const notModified = responses.filter(([status]) => status === '304');
+    expect(notModified).toHaveLength(3);
+    for (const [, response] of notModified) expect(response).not.toHaveProperty('content');
+  });
+
+  it('says of every body which content codings it may have', () => {
+    const operations = Object.values(document.paths).flatMap((methods) => Object.values(methods));
+    const withBody = operations.filter(({ requestBody }) => requestBody !== undefined);
+    expect(withBody.length).toBeGreaterThan(8);
+    for (const { requestBody, responses } of withBody) {
+      expect(requestBody?.description).toContain('`gzip`, `deflate`, `br`');
+      expect(responses['415']?.headers).toHaveProperty('accept-encoding');
+    }
   });
 
   it('describes what the server answers', async () => {

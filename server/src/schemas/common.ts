@@ -67,11 +67,8 @@ export function problems(...codes: ProblemCode[]): Record<number, unknown> {
 
 /** Headers of an answer that may be kept as long as it is asked each time whether it still holds. */
 export const CACHE_HEADERS = {
-  etag: { description: 'Names the answer', schema: { type: 'string' } },
-  'cache-control': {
-    description: '`no-cache`: may be kept, and asked for again with If-None-Match',
-    schema: { type: 'string' },
-  },
+  etag: { type: 'string', description: 'Names the answer' },
+  'cache-control': { type: 'string', description: '`no-cache`: may be kept, and asked for again with If-None-Match' },
 };
 
 /** Request headers of routes with such answers. */
@@ -80,7 +77,12 @@ export const CONDITIONAL = Type.Object({
 });
 
 export const NOT_MODIFIED: Record<number, unknown> = {
-  304: { description: 'The answer has an ETag of If-None-Match, and is not sent again', headers: CACHE_HEADERS },
+  304: {
+    description: 'The answer has an ETag of If-None-Match, and is not sent again',
+    headers: CACHE_HEADERS,
+    // To the generator of the document: without content.
+    type: 'null',
+  },
 };
 
 /** What running a model can end in. */
@@ -104,9 +106,9 @@ export const INFERENCE_PROBLEMS = [
 
 /** What any route that reads a body can answer with, besides. */
 export const BODY_PROBLEMS = [
+  'INVALID_CODING',
   'INVALID_JSON',
   'BODY_TOO_LARGE',
-  'INVALID_CODING',
   'UNSUPPORTED_MEDIA_TYPE',
   'INVALID_INPUT',
   'REQUEST_TIMEOUT',

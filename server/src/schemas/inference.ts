@@ -255,7 +255,7 @@ export const LATENTS_CONTENT: Record<string, { schema: TSchema }> = {
   ),
 };
 
-const header = (description: string) => ({ description, schema: { type: 'string' } });
+const header = (description: string) => ({ type: 'string', description });
 
 /** Says what a body without names is. */
 export const ANSWER_HEADERS = {

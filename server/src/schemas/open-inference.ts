@@ -231,8 +231,8 @@ export const INFER_ANSWER = {
   description: 'The outputs',
   headers: {
     [LENGTH_HEADER]: {
+      type: 'string',
       description: 'Where outputs come as bytes: length of the JSON before them',
-      schema: { type: 'string' },
     },
   },
   content: {
