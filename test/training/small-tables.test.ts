@@ -21,7 +21,7 @@ describe('a table of few rows', () => {
     const result = await trained(60);
     expect(result?.manifest.training.dataset).toMatchObject({ train_examples: 30, validation_examples: 30 });
     expect(result?.manifest.calibration.size).toBe(15);
-    expect(result?.manifest.scorer.scored).toEqual(['reconstruction', 'kl', 'mahalanobis', 'input_distance']);
+    expect(result?.manifest.scorer.scored).toEqual(['reconstruction', 'kl', 'input_distance', 'isolation']);
   });
 
   test('is refused where scores could not be calibrated, with what is needed', async () => {

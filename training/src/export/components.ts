@@ -5,9 +5,9 @@ import { float32, type Tensor } from '../onnx/tensor.js';
 import { logDensities } from '../vae/mixture-prior.js';
 import type { Model } from '../vae/model.js';
 import type { Posterior } from '../vae/posterior.js';
-import { distance } from './distance.js';
+import { lengths, transformed } from './distance.js';
 import type { FittedMixture } from './gaussian-mixture.js';
-import { hasInputDistance, type InputDistribution, inputDistance } from './input-distance.js';
+import { hasInputDistance, type InputDistribution, inputComponents } from './input-distance.js';
 
 /** What the scorer measures of an example, one number each; most are large where an input is anomalous. */
 export type Component =
@@ -24,7 +24,9 @@ export type Component =
   /** −log density of the posterior mean in a mixture that is fitted to those of normal images, in nats. */
   | 'latent_density'
   /** Of a row, to where most rows of the table lie. */
-  | 'input_distance';
+  | 'input_distance'
+  /** How easily random cuts set a row apart from the table's others: the score of an isolation forest, from 0 to 1. */
+  | 'isolation';
 
 /** What the scorer knows of normal data, besides the weights. */
 export interface NormalData {
@@ -41,7 +43,11 @@ export interface NormalData {
  */
 export function scoredComponents(model: Pick<Model, 'inputShape' | 'likelihood'>): readonly Component[] {
   if (isImage(model)) return ['reconstruction', 'reconstruction_peak', 'latent_density'];
-  return ['reconstruction', 'kl', 'mahalanobis', ...(hasInputDistance(model) ? (['input_distance'] as const) : [])];
+  return [
+    'reconstruction',
+    'kl',
+    ...(hasInputDistance(model) ? (['input_distance', 'isolation'] as const) : (['mahalanobis'] as const)),
+  ];
 }
 
 /** All components of a model, [N] each; what a model has no use for is left out. */
@@ -57,11 +63,11 @@ export function componentTensors(
     reconstruction: reduceSum(flatten(errorMap), [1]),
     reconstruction_peak: reduceMax(flatten(isImage(model) ? smoothed(errorMap) : errorMap), [1]),
     kl: model.prior.divergence(posterior, weights),
-    mahalanobis: distance(centred, latents.whitening),
+    mahalanobis: lengths(transformed(centred, latents.whitening)),
     // A constant where nothing is drawn.
     ...(!model.isDeterministic && { posterior_scale: sqrt(reduceSum(exp(posterior.logVariance), [1])) }),
     ...(means && { latent_density: negativeLogDensity(posterior.mean, means) }),
-    ...(inputs && { input_distance: inputDistance(x, model, weights, inputs) }),
+    ...(inputs && inputComponents(x, model, weights, inputs)),
   };
 }
 

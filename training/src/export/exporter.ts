@@ -17,6 +17,7 @@ import {
   type Metric,
   PRIOR_FILE,
   type PruningRecord,
+  RandomSource,
   SCHEMA_VERSION,
   writeModel,
 } from '@elbo/models';
@@ -221,7 +222,15 @@ async function normalDataOf(
         seed: configuration.seed,
       }),
     }),
-    ...(hasInputDistance(model) && { inputs: await inputDistributionOf(engine, model, weights, train) }),
+    ...(hasInputDistance(model) && {
+      inputs: await inputDistributionOf(
+        engine,
+        model,
+        weights,
+        train,
+        RandomSource.derived(configuration.seed, 'isolation'),
+      ),
+    }),
   };
 }
 

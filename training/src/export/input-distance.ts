@@ -1,3 +1,4 @@
+import type { RandomSource } from '@elbo/models';
 import { Matrix } from 'ml-matrix';
 import { quantileSorted } from 'simple-statistics';
 import { type Examples, spread } from '../data/dataset.js';
@@ -11,7 +12,8 @@ import { abs, add, flatten, log, mul, sign, sub } from '../onnx/ops.js';
 import { elementCount, float32, type Tensor } from '../onnx/tensor.js';
 import type { Likelihood } from '../vae/likelihoods/likelihood.js';
 import type { Model } from '../vae/model.js';
-import { distance } from './distance.js';
+import { lengths, transformed } from './distance.js';
+import { fitIsolationForest, type IsolationForest, isolation } from './isolation-forest.js';
 
 /** Where most rows of a table lie, as the scorer measures distances to it; K are the numbers that the encoder sees. */
 export interface InputDistribution {
@@ -21,6 +23,8 @@ export interface InputDistribution {
   /** Of the squashed numbers of the rows that lie close together: [K] and [K, K] row-major. */
   readonly mean: Float64Array;
   readonly whitening: Float64Array;
+  /** Of whitened rows: a cut looks at what one number is beyond what those before it say. */
+  readonly forest: IsolationForest;
 }
 
 /** The matrix of more numbers would be most of the scorer's file, and say little that the network does not. */
@@ -33,6 +37,8 @@ const USUAL_SHARE = 0.75;
 const CONCENTRATION_STEPS = 5;
 /** Added to variances of about 1: categories of a column add up to 1, and columns may repeat each other. */
 const RIDGE = 0.01;
+/** Rows that a forest is drawn from, at most. */
+const FOREST_ROWS = 25_600;
 /** Quartiles of a standard normal are 1.349 apart. */
 const QUARTILES_OF_NORMAL = 1.349;
 
@@ -47,6 +53,7 @@ export async function inputDistributionOf(
   model: Model,
   weights: WeightValues,
   train: Examples,
+  random: RandomSource,
 ): Promise<InputDistribution> {
   const size = elementCount(model.likelihood.presentedShape);
   const rows = spread(train, Math.max(2 * size, Math.floor(LARGEST_COVARIANCE / size ** 2)));
@@ -55,7 +62,7 @@ export async function inputDistributionOf(
   graph.output(presented(x, model, constantWeights(graph, weights)), 'presented');
   const program = await engine.load(encodeModel(graph));
   const values = await runOverExamples(program, rows, ['presented']).finally(() => program.release());
-  return fitInputDistribution(values.presented, size);
+  return fitInputDistribution(values.presented, size, random);
 }
 
 /**
@@ -63,8 +70,9 @@ export async function inputDistributionOf(
  * tails count by their logarithm; then the rows that lie closest are kept and measured again, as in the concentration steps
  * of the fast minimum covariance determinant (Rousseeuw & Van Driessen, 1999). Anomalies among the rows change it little.
  * @param values [n, size], row-major
+ * @param random for the forest
  */
-export function fitInputDistribution(values: Float32Array, size: number): InputDistribution {
+export function fitInputDistribution(values: Float32Array, size: number, random: RandomSource): InputDistribution {
   const count = values.length / size;
   const column = (i: number) => Array.from({ length: count }, (_, row) => values[row * size + i]).sort((a, b) => a - b);
   const columns = Array.from({ length: size }, (_, i) => column(i));
@@ -76,7 +84,10 @@ export function fitInputDistribution(values: Float32Array, size: number): InputD
   for (let step = 0; ; step++) {
     const { mean, covariance } = momentsOf(squashed, size, rows);
     const whitening = Float64Array.from(whiteningOf(Matrix.from1DArray(size, size, covariance)).to1DArray());
-    if (step === CONCENTRATION_STEPS) return { median, scale, mean, whitening };
+    if (step === CONCENTRATION_STEPS) {
+      const forest = fitIsolationForest(forestRows(squashed, size, { mean, whitening }), size, random);
+      return { median, scale, mean, whitening, forest };
+    }
     const distances = squaredDistances(squashed, size, { mean, whitening });
     rows = Uint32Array.from({ length: count }, (_, row) => row)
       .sort((a, b) => distances[a] - distances[b] || a - b)
@@ -84,19 +95,19 @@ export function fitInputDistribution(values: Float32Array, size: number): InputD
   }
 }
 
-/** The distance of each row to where most lie: x [N, …inputShape] → [N]. */
-export function inputDistance(
+/** How far each row lies from most, and how easily random cuts set it apart: x [N, …inputShape] → [N] each. */
+export function inputComponents(
   x: Tensor,
   model: { readonly likelihood: Pick<Likelihood, 'present'> },
   weights: Weights,
-  { median, scale, mean, whitening }: InputDistribution,
-): Tensor {
+  { median, scale, mean, whitening, forest }: InputDistribution,
+): Record<'input_distance' | 'isolation', Tensor> {
   const size = median.length;
   const row = (values: Float64Array) => x.graph.constant(float32(values, [size]));
   const scaled = mul(sub(presented(x, model, weights), row(median)), row(scale.map((deviation) => 1 / deviation)));
   const squashed = mul(sign(scaled), log(add(abs(scaled), 1)));
-  const centred = sub(squashed, row(mean));
-  return distance(centred, whitening);
+  const whitened = transformed(sub(squashed, row(mean)), whitening);
+  return { input_distance: lengths(whitened), isolation: isolation(whitened, forest) };
 }
 
 /** What the encoder sees, flat: [N, K]. */
@@ -143,21 +154,36 @@ function momentsOf(
   return { mean, covariance };
 }
 
-function squaredDistances(
-  values: Float64Array,
-  size: number,
-  { mean, whitening }: Pick<InputDistribution, 'mean' | 'whitening'>,
-): Float64Array {
+function squaredDistances(values: Float64Array, size: number, to: Whitening): Float64Array {
   const distances = new Float64Array(values.length / size);
-  const centred = new Float64Array(size);
-  for (let row = 0; row < distances.length; row++) {
-    for (let i = 0; i < size; i++) centred[i] = values[row * size + i] - mean[i];
-    for (let j = 0; j < size; j++) {
-      let sum = 0;
-      // The whitening is the transposed inverse of a lower triangle.
-      for (let i = 0; i <= j; i++) sum += centred[i] * whitening[i * size + j];
-      distances[row] += sum * sum;
-    }
+  const row = new Float64Array(size);
+  for (let i = 0; i < distances.length; i++) {
+    whiten(values.subarray(i * size, (i + 1) * size), to, row);
+    for (const value of row) distances[i] += value * value;
   }
   return distances;
+}
+
+/** Whitened rows at even distances, at most as many as a forest draws. */
+function forestRows(values: Float64Array, size: number, to: Whitening): Float64Array {
+  const count = values.length / size;
+  const kept = Math.min(count, FOREST_ROWS);
+  const rows = new Float64Array(kept * size);
+  for (let i = 0; i < kept; i++) {
+    const from = Math.floor((i * count) / kept) * size;
+    whiten(values.subarray(from, from + size), to, rows.subarray(i * size, (i + 1) * size));
+  }
+  return rows;
+}
+
+type Whitening = Pick<InputDistribution, 'mean' | 'whitening'>;
+
+/** (row − mean) · whitening. */
+function whiten(row: Float64Array, { mean, whitening }: Whitening, target: Float64Array): void {
+  const size = row.length;
+  for (let j = 0; j < size; j++) {
+    target[j] = 0;
+    // The whitening is the transposed inverse of a lower triangle.
+    for (let i = 0; i <= j; i++) target[j] += (row[i] - mean[i]) * whitening[i * size + j];
+  }
 }
