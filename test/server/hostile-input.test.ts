@@ -99,6 +99,18 @@ describe('bodies of numbers', () => {
     expectProblem(response, 422, 'INVALID_INPUT', 'latents[0] has 3 numbers; expected 4 (4)');
   });
 
+  it.each([
+    ['arrays', '[', ']'],
+    ['objects', '{"a":', '}'],
+  ])('%s nested deeper than the stack is high', async (_, open, close) => {
+    const deep = `${open.repeat(100_000)}1${close.repeat(100_000)}`;
+    for (const body of [deep, `{"inputs":${deep}}`, `{"inputs":[${deep}]}`, `{"inputs":[[0]],"labels":${deep}}`]) {
+      const { status } = await post('/encode').send(body);
+      expect(status).toBeOneOf([400, 422]);
+    }
+    expectProblem(await post('/sample').send(`{"count":${deep}}`), 400, 'INVALID_REQUEST', 'count must be integer, not an');
+  });
+
   it('any JSON at all gets an answer of 200 or 4xx', async () => {
     await fc.assert(
       fc.asyncProperty(fc.jsonValue(), fc.constantFrom('inputs', 'latents', 'count', 'other'), async (value, key) => {

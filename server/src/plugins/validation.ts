@@ -64,7 +64,13 @@ function explain({ keyword, params, instancePath, message, data, parentSchema }:
     return `${where} ${JSON.stringify(params.additionalProperty)} is unknown; expected ${known}`;
   }
   if (keyword === 'required') return `${where} ${params.missingProperty} is missing`;
+  return `${field === '' ? `the ${part}` : `${where} ${field}`} ${message}, not ${given(data)}`;
+}
+
+/** Nothing of what a list or an object holds: they can be nested deeper than the stack is high. */
+function given(data: unknown): string {
+  if (Array.isArray(data)) return `an array of ${data.length}`;
+  if (typeof data === 'object' && data !== null) return 'an object';
   const value = JSON.stringify(data) ?? 'nothing';
-  const given = value.length > 40 ? `${value.slice(0, 40)}…` : value;
-  return `${field === '' ? `the ${part}` : `${where} ${field}`} ${message}, not ${given}`;
+  return value.length > 40 ? `${value.slice(0, 40)}…` : value;
 }
