@@ -8,9 +8,14 @@ export interface Clock {
   soon(callback: () => void): void;
 }
 
+/** @see https://nodejs.org/api/timers.html#settimeoutcallback-delay-args */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
 export const systemClock: Clock = {
   now: () => performance.now(),
   after: (milliseconds, callback) => {
+    // Node calls back at once instead; nothing here lives for these 25 days.
+    if (milliseconds > LONGEST_TIMER_MS) return () => {};
     const timer = setTimeout(callback, milliseconds);
     return () => clearTimeout(timer);
   },
