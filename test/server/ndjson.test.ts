@@ -1,4 +1,4 @@
-import { type ClientRequest, request as httpRequest, type IncomingMessage } from 'node:http';
+import { Agent, type ClientRequest, request as httpRequest, type IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
@@ -234,6 +234,32 @@ describe('a stream of lines', () => {
         },
       });
     }
+  });
+
+  it.each([
+    ['its first line', 0],
+    ['a later line', 100],
+  ])('that goes wrong at %s leaves the connection to the next request', async (_, good) => {
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+    const send = () =>
+      new Promise<IncomingMessage>((resolve, reject) => {
+        const headers = { 'content-type': 'application/x-ndjson' };
+        const call = httpRequest(`${running.url}/encode`, { method: 'POST', agent, headers }, resolve).once(
+          'error',
+          reject,
+        );
+        const items = (count: number) => lines(Array.from({ length: count }, (_, n) => item(n)));
+        // More than what waits in a stream unread.
+        call.end(`${items(good)}no JSON\n${items(1000)}`);
+      });
+    const sockets = new Set<Socket>();
+    for (let i = 0; i < 3; i++) {
+      const answer = await send();
+      sockets.add(answer.socket);
+      expect(await text(answer)).toContain('INVALID_JSON');
+    }
+    expect(sockets.size).toBe(1);
+    agent.destroy();
   });
 
   it('that goes wrong while it is sent is given up, and its connection ends', async () => {

@@ -99,7 +99,8 @@ export async function answerLines(
     } finally {
       reader.stop();
       streaming.delete(raw.socket);
-      raw.resume();
+      // Whoever read the lines lets go of the body at its next piece, and until then `resume` alone does nothing.
+      raw.on('data', () => {}).resume();
       setTimeout(() => {
         if (!raw.complete) raw.destroy();
       }, LINGER_MS).unref();
