@@ -2,6 +2,7 @@ import { cp, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { GRAPH_FILES } from '@elbo/models';
+import { WorkerThread } from '@elbo/server/inference/worker-thread';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { expectedMean, type FixtureModel, fixtureModel, GREY_INPUT, writeFixture } from './support/fixture-models.js';
 import { type RunningService, startService } from './support/running-service.js';
@@ -48,6 +49,24 @@ async function replaceVersion(model: FixtureModel): Promise<void> {
 }
 
 describe('a store that changes', () => {
+  it('while the service stops has no thread left that is loading', async () => {
+    const stopping = await startService(directory);
+    const threads = vi.spyOn(WorkerThread, 'start');
+    try {
+      await writeFixture(directory, grey(2));
+      let hasEnded = false;
+      void stopping.service.registry.refresh().then(() => {
+        hasEnded = true;
+      });
+      await vi.waitFor(() => expect(threads).toHaveBeenCalled());
+      await stopping.close();
+      expect(hasEnded).toBe(true);
+      for (const { value } of threads.mock.results) await (await value).lost;
+    } finally {
+      threads.mockRestore();
+    }
+  });
+
   it('is followed: a new version answers, the old one stays addressable, a removed one is unloaded', async () => {
     await writeFixture(directory, grey(2));
     const { loaded } = await running.service.registry.refresh();

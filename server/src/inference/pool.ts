@@ -70,6 +70,8 @@ export class WorkerPool {
   /** Threads without a model by worker, which the first generation takes. */
   readonly #spares: Map<number, WorkerThread>;
   readonly #closing = new AbortController();
+  /** What starts threads, or stops those that were not given work. */
+  readonly #changes = new Set<Promise<unknown>>();
 
   private constructor(
     options: PoolOptions,
@@ -111,15 +113,8 @@ export class WorkerPool {
    * doesn't come back from its warm-up is refused, and its fallback is loaded in its place.
    * @returns what to hand to `serve`
    */
-  async prepare(candidates: readonly Candidate[]): Promise<Acceptance & { readonly generation: Generation }> {
-    this.#options.onLoading?.();
-    const refused = new Map<ServedModel, InferenceError>();
-    const accepted = new AcceptedModels();
-    // One worker finds out what is wrong with a bad model; the others load each model once it is accepted.
-    const others = Array.from({ length: this.#options.workers - 1 }, (_, i) => this.#startRunner(i + 1, accepted));
-    const runners = new Set(await allStarted([this.#tryOut(candidates, accepted, refused), ...others]));
-    const { models } = accepted;
-    return { generation: { models, runners }, models, refused };
+  prepare(candidates: readonly Candidate[]): Promise<Acceptance & { readonly generation: Generation }> {
+    return this.#untilEnded(this.#prepare(candidates));
   }
 
   /**
@@ -129,7 +124,7 @@ export class WorkerPool {
   serve(generation: Generation, drained: Promise<void>): void {
     if (this.#closing.signal.aborted) {
       // Nobody would stop them any more.
-      for (const runner of generation.runners) void runner.stop();
+      void this.#untilEnded(Promise.all([...generation.runners].map((runner) => runner.stop())));
       return;
     }
     const before = this.#current;
@@ -145,11 +140,31 @@ export class WorkerPool {
     void (gone.length === 0 ? Promise.resolve() : drained).then(() => this.#retire(before, gone));
   }
 
+  /** Waits until every thread has ended, those that were starting, too: to exit sooner ends the process as `abort` does. */
   async close(): Promise<void> {
     this.#closing.abort();
     this.#scheduler.suspend('the service is stopping');
     const all = [this.#current, ...this.#retiring].flatMap(({ runners }) => [...runners]);
     await Promise.all([...this.#spares.values(), ...all].map((one) => one.stop()));
+    while (this.#changes.size > 0) await Promise.allSettled(this.#changes);
+  }
+
+  #untilEnded<T>(change: Promise<T>): Promise<T> {
+    this.#changes.add(change);
+    const ended = () => this.#changes.delete(change);
+    change.then(ended, ended);
+    return change;
+  }
+
+  async #prepare(candidates: readonly Candidate[]): Promise<Acceptance & { readonly generation: Generation }> {
+    this.#options.onLoading?.();
+    const refused = new Map<ServedModel, InferenceError>();
+    const accepted = new AcceptedModels();
+    // One worker finds out what is wrong with a bad model; the others load each model once it is accepted.
+    const others = Array.from({ length: this.#options.workers - 1 }, (_, i) => this.#startRunner(i + 1, accepted));
+    const runners = new Set(await allStarted([this.#tryOut(candidates, accepted, refused), ...others]));
+    const { models } = accepted;
+    return { generation: { models, runners }, models, refused };
   }
 
   async #retire(generation: Generation, gone: readonly ServedModel[]): Promise<void> {
@@ -214,7 +229,7 @@ export class WorkerPool {
     if (this.#closing.signal.aborted || generation !== this.#current) return;
     this.#log.error(`inference worker lost: ${reason}; starting another`);
     this.#observer.workerLost?.();
-    void this.#replace(generation, runner.index);
+    void this.#untilEnded(this.#replace(generation, runner.index));
   }
 
   async #replace(generation: Generation, index: number): Promise<void> {
