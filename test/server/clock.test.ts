@@ -8,13 +8,16 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-it.each([2 ** 31, Number.MAX_SAFE_INTEGER / 1000])('%s ms, too long for a timer, are not over at once', (milliseconds) => {
-  const callback = vi.fn();
-  const takeBack = systemClock.after(milliseconds, callback);
-  vi.advanceTimersByTime(60_000);
-  expect(callback).not.toHaveBeenCalled();
-  takeBack();
-});
+it.each([2 ** 31, Number.MAX_SAFE_INTEGER / 1000])(
+  '%s ms, too long for a timer, are not over at once',
+  (milliseconds) => {
+    const callback = vi.fn();
+    const takeBack = systemClock.after(milliseconds, callback);
+    vi.advanceTimersByTime(60_000);
+    expect(callback).not.toHaveBeenCalled();
+    takeBack();
+  },
+);
 
 it('the longest timer is one', () => {
   const callback = vi.fn();

@@ -108,7 +108,12 @@ describe('bodies of numbers', () => {
       const { status } = await post('/encode').send(body);
       expect(status).toBeOneOf([400, 422]);
     }
-    expectProblem(await post('/sample').send(`{"count":${deep}}`), 400, 'INVALID_REQUEST', 'count must be integer, not an');
+    expectProblem(
+      await post('/sample').send(`{"count":${deep}}`),
+      400,
+      'INVALID_REQUEST',
+      'count must be integer, not an',
+    );
   });
 
   it('any JSON at all gets an answer of 200 or 4xx', async () => {
