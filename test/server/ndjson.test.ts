@@ -497,6 +497,20 @@ describe('the reader of lines', () => {
     expect(error?.message).toBe('the blank lines up to line 22 have more than the limit of 20 bytes');
   });
 
+  it('does nothing for each of many blank lines, and white space beyond ASCII is no JSON', async () => {
+    const concat = vi.spyOn(Buffer, 'concat');
+    try {
+      const blank = '\n \r\n\t\v\n'.repeat(10_000);
+      const source = Readable.from([Buffer.from(`${blank}one\n${blank}\u00a0\n`)]);
+      const reader = new LineReader(source, { ...limits, lines: 2, bytes: 1 << 20 });
+      expect(await reader.next()).toEqual([{ text: 'one', number: 30_001 }]);
+      expect(await reader.next()).toEqual([{ text: '', number: 60_002 }]);
+      expect(concat.mock.calls.length).toBeLessThan(10);
+    } finally {
+      concat.mockRestore();
+    }
+  });
+
   it('reads no more than it may hold', async () => {
     let read = 0;
     const source = Readable.from(

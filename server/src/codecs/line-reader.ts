@@ -18,6 +18,13 @@ export interface Line {
 
 const NEWLINE = 10;
 
+/** A line of ASCII's white space alone. */
+const BLANK = /^[\t-\r ]*$/;
+
+function isBlank(byte: number | undefined): boolean {
+  return byte === 32 || (byte !== undefined && byte >= 9 && byte <= 13);
+}
+
 /**
  * Lines of text as they arrive, while those before them are worked on: whoever asks gets what is there, at once, and the
  * source is read no further than to the next `lines` lines. Blank lines are left out, though counted.
@@ -74,23 +81,35 @@ export class LineReader {
       let parts: Buffer[] = [];
       let length = 0;
       let blank = 0;
+      const countBlank = (bytes: number): void => {
+        blank += bytes;
+        if (blank > this.#limits.bytes) {
+          throw new CodecError(
+            'BODY_TOO_LARGE',
+            `the blank lines up to line ${number} have more than the limit of ${this.#limits.bytes} bytes`,
+          );
+        }
+      };
+      // A compressed body of few bytes has millions of blank lines, for which there is no answer to wait for.
+      const skipBlank = (bytes: Buffer, start: number): number => {
+        let end = start;
+        for (let at = start; isBlank(bytes[at]); at++) {
+          if (bytes[at] !== NEWLINE) continue;
+          number++;
+          countBlank(at + 1 - end);
+          end = at + 1;
+        }
+        return end;
+      };
       const add = async (): Promise<void> => {
         number++;
-        const text = Buffer.concat(parts).toString('utf8').trim();
+        const text = Buffer.concat(parts).toString('utf8');
         parts = [];
-        if (text !== '') {
-          this.#waiting.push({ text, number });
+        if (BLANK.test(text)) countBlank(length + 1);
+        else {
+          this.#waiting.push({ text: text.trim(), number });
           this.#bytes += length;
           blank = 0;
-        } else {
-          // A compressed body of few bytes has as many as it likes, and there is no answer to wait for.
-          blank += length + 1;
-          if (blank > this.#limits.bytes) {
-            throw new CodecError(
-              'BODY_TOO_LARGE',
-              `the blank lines up to line ${number} have more than the limit of ${this.#limits.bytes} bytes`,
-            );
-          }
         }
         length = 0;
         this.#wake();
@@ -108,12 +127,12 @@ export class LineReader {
       };
       for await (const chunk of this.#source.iterator({ destroyOnReturn: false })) {
         const bytes = chunk as Buffer;
-        let start = 0;
-        for (let end = bytes.indexOf(NEWLINE); end !== -1; end = bytes.indexOf(NEWLINE, start)) {
+        let start = length === 0 ? skipBlank(bytes, 0) : 0;
+        for (let end = bytes.indexOf(NEWLINE, start); end !== -1; end = bytes.indexOf(NEWLINE, start)) {
           keep(bytes.subarray(start, end));
           await add();
           if (this.#ended) return;
-          start = end + 1;
+          start = skipBlank(bytes, end + 1);
         }
         if (start < bytes.length) keep(bytes.subarray(start));
         if (this.#ended) return;
