@@ -1,9 +1,12 @@
+import { request as httpRequest } from 'node:http';
 import { Writable } from 'node:stream';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { gzipSync } from 'node:zlib';
 import { makeApiKey, parseApiKey } from '@elbo/server/api-keys';
 import type { RequestLogging } from '@elbo/server/configuration';
 import { pino } from 'pino';
 import request from 'supertest';
-import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { type FixtureStore, fixtureStore, type RunningService, startService } from './support/running-service.js';
 
 let store: FixtureStore;
@@ -46,6 +49,22 @@ async function logged(
   const lines = text.split('\n').filter(Boolean);
   return { text, lines: lines.map((line) => JSON.parse(line)).filter(({ msg }) => msg === 'request') };
 }
+
+it.each(['identity', 'gzip'])('says of no stream (%s) that its client gives up that it failed', async (coding) => {
+  const { text } = await logged('none', 'error', async ({ url, service }) => {
+    for (const sent of ['', '[0, 0']) {
+      const headers = { 'content-type': 'application/x-ndjson', 'content-encoding': coding, 'x-api-key': key };
+      const call = httpRequest(`${url}/encode`, { method: 'POST', headers }).on('error', () => {});
+      call.flushHeaders();
+      if (sent !== '') call.write(coding === 'gzip' ? gzipSync(sent).subarray(0, 12) : sent);
+      await vi.waitFor(() => expect(service.admitted).toBeGreaterThan(0));
+      call.destroy();
+      await vi.waitFor(() => expect(service.admitted).toBe(0));
+      await nextTurn();
+    }
+  });
+  expect(text).toBe('');
+});
 
 describe('a line for each request', () => {
   it('names route, model and caller, and shows neither inputs nor keys', async () => {

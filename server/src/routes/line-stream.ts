@@ -110,7 +110,10 @@ export async function answerLines(
   /** The answers, in pieces of some lines. */
   async function* answered(reader: LineReader): AsyncGenerator<string> {
     for (;;) {
-      const lines = await reader.next();
+      const lines = await reader.next().catch((error: Error) => {
+        // It is no failure of ours that the rest of a body doesn't come.
+        throw cancellation.cancelled ? new InferenceError('CANCELLED', 'the client is gone') : error;
+      });
       if (lines.length === 0) return;
       const items = new Float32Array(lines.length * answers.size);
       const labels: number[] = [];
