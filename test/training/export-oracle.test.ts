@@ -51,6 +51,26 @@ function largestMean(map: readonly number[]): number {
   return Math.max(...means);
 }
 
+/** Of a 6 x 6 image: squared distances to its mean, and differences between neighbours, summed. */
+function detailOf(image: readonly number[]): { contrast: number; variation: number } {
+  const mean = image.reduce((sum, value) => sum + value, 0) / image.length;
+  let variation = 0;
+  for (let row = 0; row < 6; row++) {
+    for (let column = 0; column < 6; column++) {
+      const here = image[row * 6 + column];
+      if (row < 5) variation += Math.abs(image[(row + 1) * 6 + column] - here);
+      if (column < 5) variation += Math.abs(image[row * 6 + column + 1] - here);
+    }
+  }
+  return { contrast: image.reduce((sum, value) => sum + (value - mean) ** 2, 0), variation };
+}
+
+function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  const middle = sorted.length / 2;
+  return (sorted[Math.ceil(middle) - 1] + sorted[Math.floor(middle)]) / 2;
+}
+
 describe('exported graphs against the formulas in float64', () => {
   test('the encoder gives the posterior', async () => {
     const { weights } = await readTrainedModel(directory);
@@ -97,6 +117,25 @@ describe('exported graphs against the formulas in float64', () => {
       expect(Number(outputs.posterior_scale.data[i])).toBeCloseTo(scale, 4);
       expect(Number(outputs.reconstruction_peak.data[i])).toBeCloseTo(largestMean(map), 4);
     }
+  });
+
+  test('reconstruction and KL are held against the contrast and the total variation of the image, and a tenth of what is usual', async () => {
+    const { train: examples } = splitHeldOut(dataset.train, configuration);
+    const pixels = await bytesOf(examples);
+    const usual = Array.from({ length: examples.count }, (_, i) =>
+      detailOf(Array.from(pixels.subarray(i * 36, (i + 1) * 36), (byte) => byte / 255)),
+    );
+    const floor = (part: 'contrast' | 'variation') => 0.1 * median(usual.map((detail) => detail[part]));
+    const empty = new Array<number>(36).fill(0.5);
+    const images = [...rows, empty];
+    const outputs = await runGraph('scorer', { x: float32(Float32Array.from(images.flat()), [N + 1, 1, 6, 6]) });
+    for (const [i, image] of images.entries()) {
+      const { contrast, variation } = detailOf(image);
+      const nats = Number(outputs.reconstruction.data[i]) + Number(outputs.kl.data[i]);
+      expect(Number(outputs.nats_by_contrast.data[i])).toBeCloseTo(nats / (contrast + floor('contrast')), 3);
+      expect(Number(outputs.nats_by_variation.data[i])).toBeCloseTo(nats / (variation + floor('variation')), 3);
+    }
+    expect(detailOf(empty)).toEqual({ contrast: 0, variation: 0 });
   });
 
   test("the latent density is that of the posterior mean in a mixture of normals that is fitted to the training part's", async () => {

@@ -44,7 +44,7 @@ test('a folder of images of any size becomes a detector whose error map is large
   const directory = join(store, 'inspection', '1');
   const { input, scorer, calibration } = await readManifest(directory);
   expect(input).toMatchObject({ kind: 'image', shape: [3, 64, 64], colour: 'rgb' });
-  expect(scorer.scored).toEqual(['reconstruction', 'reconstruction_peak', 'latent_density']);
+  expect(scorer.scored).toEqual(['nats_by_contrast', 'nats_by_variation', 'reconstruction_peak']);
   expect(calibration.size).toBeGreaterThanOrEqual(10);
 
   const x = new Float32Array(3 * 64 * 64).fill(94 / 255);

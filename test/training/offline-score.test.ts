@@ -169,7 +169,8 @@ test('a table of results goes to a file by its name', async () => {
   expect(header).toBe(
     [
       ...['source', 'row', 'score', 'p_value', 'is_anomaly', 'components.reconstruction'],
-      ...['components.reconstruction_peak', 'components.kl', 'components.mahalanobis', 'components.posterior_scale'],
+      ...['components.reconstruction_peak', 'components.kl', 'components.nats_by_contrast'],
+      ...['components.nats_by_variation', 'components.mahalanobis', 'components.posterior_scale'],
       'components.latent_density',
     ].join(),
   );

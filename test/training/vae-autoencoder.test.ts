@@ -104,7 +104,8 @@ describe('an autoencoder that was trained', () => {
   test('is scored by what varies, the same at every place of a batch', async () => {
     const { manifest, directory } = result;
     expect(manifest.scorer.components).toEqual([
-      ...['reconstruction', 'reconstruction_peak', 'kl', 'mahalanobis', 'latent_density'],
+      ...['reconstruction', 'reconstruction_peak', 'kl', 'nats_by_contrast', 'nats_by_variation', 'mahalanobis'],
+      'latent_density',
     ]);
     const scorer = await engine.load((await readModel(directory)).graphs.scorer);
     const outputs = await scorer.run({ x });

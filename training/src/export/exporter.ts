@@ -46,6 +46,7 @@ import { describeCalibration, fitCombination } from './calibration.js';
 import { isImage, type NormalData, scoredComponents } from './components.js';
 import { fitGaussianMixture } from './gaussian-mixture.js';
 import { decoderGraph, encoderGraph, scorerGraph } from './graphs.js';
+import { usualDetailOf } from './image-detail.js';
 import { hasInputDistance, inputDistributionOf } from './input-distance.js';
 import { checkParity } from './parity.js';
 
@@ -221,6 +222,7 @@ async function normalDataOf(
         size: latentSize,
         seed: configuration.seed,
       }),
+      detail: await usualDetailOf(engine, train),
     }),
     ...(hasInputDistance(model) && {
       inputs: await inputDistributionOf(
