@@ -53,3 +53,9 @@ test('an image of one shade has none, and its nats are not divided by nothing', 
   expect(variation).toEqual([0]);
   expect(share[0]).toBeCloseTo(3, 6);
 });
+
+test('an image of one row has differences beside only', async () => {
+  const { contrast, variation } = await detailOf([0, 1, 1], [1, 1, 3]);
+  expect(contrast[0]).toBeCloseTo(2 / 3, 6);
+  expect(variation[0]).toBeCloseTo(1, 6);
+});

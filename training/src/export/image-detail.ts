@@ -54,5 +54,6 @@ export function byDetail(nats: Tensor, detail: Tensor, usual: number): Tensor {
 /** The element that follows each along an axis; the last follows itself, so that sums are over as many as before. */
 function followers(x: Tensor, axis: number): Tensor {
   const length = Number(x.shape[axis]);
+  if (length === 1) return x;
   return concat([slice(x, axis, 1, length), slice(x, axis, length - 1, length)], axis);
 }
