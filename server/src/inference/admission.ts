@@ -26,6 +26,14 @@ export class Admission {
   }
 
   /**
+   * For those who would have to do something before they know how many items they have.
+   * @throws {InferenceError} OVERLOADED where there is no room for a single one
+   */
+  checkRoom(): void {
+    if (this.#items >= this.maxItems) throw this.#overloaded();
+  }
+
+  /**
    * Counts `items` as inside until `work` has settled, decoding of their bytes included.
    * @throws {InferenceError} OVERLOADED where they don't fit now, TOO_MANY_ITEMS where they never will
    */
@@ -39,7 +47,7 @@ export class Admission {
       );
     }
     if (this.#items + items > this.maxItems) {
-      throw new InferenceError('OVERLOADED', `${this.#items} items are waiting already, of ${this.maxItems} at most`);
+      throw this.#overloaded();
     }
     const epoch = this.#epoch;
     this.#items += items;
@@ -51,6 +59,10 @@ export class Admission {
       epoch.active--;
       endIfOver(epoch);
     }
+  }
+
+  #overloaded(): InferenceError {
+    return new InferenceError('OVERLOADED', `${this.#items} items are waiting already, of ${this.maxItems} at most`);
   }
 
   /** Settles when everything that is inside now has been answered; what comes later is not waited for. */

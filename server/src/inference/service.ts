@@ -170,6 +170,11 @@ export class InferenceService {
     return this.#admission.items;
   }
 
+  /** @throws {InferenceError} OVERLOADED where the queue has no room for a single item */
+  checkRoom(): void {
+    this.#admission.checkRoom();
+  }
+
   /**
    * Counts `items` against the queue limit while `work` runs.
    * @throws {InferenceError} OVERLOADED, TOO_MANY_ITEMS

@@ -1,4 +1,17 @@
-import type { FastifyRequest } from 'fastify';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+
+/**
+ * An `onRequest` hook: refuses a request while the queue is full, before its body is read. What costs most of a refusal is
+ * the body, and without this, refusing what is too much left no time for what was accepted.
+ */
+export function refuseWhenFull({ server }: FastifyRequest, _reply: FastifyReply, done: (error?: Error) => void): void {
+  try {
+    server.service.checkRoom();
+    done();
+  } catch (error) {
+    done(error as Error);
+  }
+}
 
 /**
  * Counts a request's items against the queue limit while `work` runs, and against the rate of its caller.

@@ -21,7 +21,7 @@ import {
 } from '../schemas/common.js';
 import { answer, STREAM_CONTENT } from '../schemas/inference.js';
 import { VERSION } from '../version.js';
-import { admitItems } from './admission.js';
+import { admitItems, refuseWhenFull } from './admission.js';
 import { sendJson, sendLines, sendPng, sendTensor } from './inference-reply.js';
 import {
   clientGone,
@@ -84,6 +84,7 @@ export const anomalyScoreRoutes: FastifyPluginAsyncTypebox = async (app) => {
   app.post(
     '/anomaly-score',
     {
+      onRequest: refuseWhenFull,
       schema: {
         operationId: 'scoreAnomalies',
         tags: ['inference'],

@@ -7,7 +7,7 @@ import type { ServedModel } from '../inference/model.js';
 import { contentTypeOf } from '../plugins/content.js';
 import { BODY_PROBLEMS, IMAGE_PROBLEMS, INFERENCE_PROBLEMS, problems, query } from '../schemas/common.js';
 import { answer, ITEM_OUTPUTS, LATENTS_CONTENT } from '../schemas/inference.js';
-import { admitItems } from './admission.js';
+import { admitItems, refuseWhenFull } from './admission.js';
 import { itemLines, sendItems } from './inference-reply.js';
 import { BINARY_TYPE, clientGone, itemOutputType, NPY_TYPE } from './inference-request.js';
 import { answerLines, hasLines } from './line-stream.js';
@@ -17,6 +17,7 @@ export const decodeRoute: FastifyPluginAsyncTypebox = async (app) => {
   app.post(
     '/decode',
     {
+      onRequest: refuseWhenFull,
       schema: {
         operationId: 'decode',
         tags: ['inference'],

@@ -9,7 +9,7 @@ import type { Encoding } from '../inference/service.js';
 import { ProblemError } from '../problems.js';
 import { BODY_PROBLEMS, IMAGE_PROBLEMS, INFERENCE_PROBLEMS, problems, query, Seed } from '../schemas/common.js';
 import { ANSWER_HEADERS, answer, SEED_HEADER, STREAM_CONTENT } from '../schemas/inference.js';
-import { admitItems } from './admission.js';
+import { admitItems, refuseWhenFull } from './admission.js';
 import { sendJson, sendLines, sendTensor } from './inference-reply.js';
 import {
   BINARY_TYPE,
@@ -34,6 +34,7 @@ export const encodeRoute: FastifyPluginAsyncTypebox = async (app) => {
   app.post(
     '/encode',
     {
+      onRequest: refuseWhenFull,
       schema: {
         operationId: 'encode',
         tags: ['inference'],

@@ -15,7 +15,7 @@ import {
   InterpolateParameters,
   ITEM_OUTPUTS,
 } from '../schemas/inference.js';
-import { admitItems } from './admission.js';
+import { admitItems, refuseWhenFull } from './admission.js';
 import { sendItems } from './inference-reply.js';
 import { clientGone, FORM_TYPE, itemOutputType, itemsOf, JSON_TYPE } from './inference-request.js';
 import { latentPath } from './latent-path.js';
@@ -29,6 +29,7 @@ export const interpolateRoute: FastifyPluginAsyncTypebox = async (app) => {
   app.post(
     '/interpolate',
     {
+      onRequest: refuseWhenFull,
       schema: {
         operationId: 'interpolate',
         tags: ['inference'],

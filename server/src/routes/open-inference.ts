@@ -23,7 +23,7 @@ import {
   ServerMetadataSchema,
 } from '../schemas/open-inference.js';
 import { VERSION } from '../version.js';
-import { admitItems } from './admission.js';
+import { admitItems, refuseWhenFull } from './admission.js';
 import { GRAPH_PATHS, graphOf } from './graph-paths.js';
 import { BINARY_TYPE, clientGone, JSON_TYPE } from './inference-request.js';
 import { configurationRoutes } from './open-inference-configuration.js';
@@ -141,6 +141,7 @@ export const openInferenceRoutes: FastifyPluginAsyncTypebox = async (app) => {
     app.post(
       `${path}/infer`,
       {
+        onRequest: refuseWhenFull,
         config: { untypedBody: true },
         schema: {
           ...OF_MODELS,

@@ -2,7 +2,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { jsonItemDecoder } from '../codecs/items.js';
 import { BODY_PROBLEMS, IMAGE_PROBLEMS, INFERENCE_PROBLEMS, problems, query } from '../schemas/common.js';
 import { answer, ITEM_OUTPUTS, STREAM_CONTENT } from '../schemas/inference.js';
-import { admitItems } from './admission.js';
+import { admitItems, refuseWhenFull } from './admission.js';
 import { itemLines, sendItems } from './inference-reply.js';
 import { clientGone, itemOutputType, itemsOf } from './inference-request.js';
 import { answerLines, hasLines } from './line-stream.js';
@@ -12,6 +12,7 @@ export const reconstructRoute: FastifyPluginAsyncTypebox = async (app) => {
   app.post(
     '/reconstruct',
     {
+      onRequest: refuseWhenFull,
       schema: {
         operationId: 'reconstruct',
         tags: ['inference'],

@@ -5,7 +5,7 @@ import type { ServedModel } from '../inference/model.js';
 import { ProblemError } from '../problems.js';
 import { BODY_PROBLEMS, IMAGE_PROBLEMS, INFERENCE_PROBLEMS, problems, query } from '../schemas/common.js';
 import { ANSWER_HEADERS, answer, ITEM_OUTPUTS, SampleParameters, SEED_HEADER } from '../schemas/inference.js';
-import { admitItems } from './admission.js';
+import { admitItems, refuseWhenFull } from './admission.js';
 import { sendItems } from './inference-reply.js';
 import { clientGone, itemOutputType } from './inference-request.js';
 import { classInBody, classInQuery } from './request-labels.js';
@@ -21,6 +21,7 @@ export const sampleRoute: FastifyPluginAsyncTypebox = async (app) => {
   app.post(
     '/sample',
     {
+      onRequest: refuseWhenFull,
       config: { optionalBody: true },
       schema: {
         operationId: 'sample',
