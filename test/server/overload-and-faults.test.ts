@@ -1,4 +1,5 @@
-import { type ClientRequest, request as httpRequest } from 'node:http';
+import { once } from 'node:events';
+import { type ClientRequest, request as httpRequest, type IncomingMessage } from 'node:http';
 import request from 'supertest';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { expectedMean } from './support/fixture-models.js';
@@ -32,6 +33,24 @@ describe('overload', () => {
     expect(refused.body).toMatchObject({ code: 'OVERLOADED', detail: '6 items are waiting already, of 8 at most' });
     expect((await encode(2)).status).toBe(200);
     expect((await request(running.url).get('/health/ready')).status).toBe(200);
+    finish();
+    await busy;
+    expect((await encode(8)).status).toBe(200);
+  });
+
+  it('is answered before the body is read, where there is no room for a single item', async () => {
+    let finish: () => void = () => {};
+    const busy = running.service.admit(8, () => new Promise<void>((resolve) => (finish = resolve)));
+    for (const path of ['/encode', '/decode', '/reconstruct', '/sample', '/interpolate', '/anomaly-score']) {
+      // Not a byte of the body is sent.
+      const headers = { 'content-type': 'application/json', 'content-length': '1000' };
+      const client = httpRequest(`${running.url}${path}`, { method: 'POST', headers });
+      client.on('error', () => {});
+      client.flushHeaders();
+      const [answer] = (await once(client, 'response')) as [IncomingMessage];
+      expect([path, answer.statusCode, answer.headers['retry-after']]).toEqual([path, 503, '1']);
+      client.destroy();
+    }
     finish();
     await busy;
     expect((await encode(8)).status).toBe(200);

@@ -56,7 +56,7 @@ class Runner implements BatchRunner<GraphCall> {
 
 const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
 const scheduler = (options: Partial<SchedulerOptions<GraphCall>> = {}) =>
-  new Scheduler<GraphCall>({ maxBatch: 4, padRows: (rows) => rows, clock: new FakeClock(), ...options });
+  new Scheduler<GraphCall>({ maxBatch: 4, padRows: (rows) => rows, aheadMs: 0, clock: new FakeClock(), ...options });
 
 /** Time that stands still until it is told to pass. Everything that is submitted arrives by itself. */
 class FakeClock implements Clock {
@@ -259,6 +259,56 @@ describe('scheduler', () => {
     expect(runner.batches.map((batch) => batch.rows)).toEqual([2, 4]);
   });
 
+  it('gives a busy runner full batches ahead, as many as take 20 ms, and no others', async () => {
+    const clock = new FakeClock();
+    const subject = scheduler({ maxBatch: 1, aheadMs: 20, clock });
+    const runner = new Runner();
+    subject.add(runner);
+    const answers = [1, 2, 3, 4, 5, 6].map((value) => subject.submit(CALL, rows(value)));
+    expect(runner.batches).toHaveLength(2);
+    // The second was begun when the first was done.
+    await clock.pass(5);
+    await runner.finish(0);
+    expect(runner.batches).toHaveLength(5);
+    await clock.pass(5);
+    await runner.finish(1);
+    expect(runner.batches).toHaveLength(6);
+    await runner.drain();
+    expect((await Promise.all(answers)).map((outputs) => outputs.doubled?.[0])).toEqual([2, 4, 6, 8, 10, 12]);
+
+    const larger = scheduler({ maxBatch: 2, aheadMs: 20, clock });
+    const another = new Runner();
+    larger.add(another);
+    void larger.submit(CALL, rows(1));
+    void larger.submit(CALL, rows(2));
+    expect(another.batches.map((batch) => batch.rows)).toEqual([1]);
+    void larger.submit(CALL, rows(3));
+    expect(another.batches.map((batch) => batch.rows)).toEqual([1, 2]);
+  });
+
+  it('gives batches ahead to the runner that has the fewest', async () => {
+    const subject = scheduler({ maxBatch: 1, aheadMs: 20 });
+    const runners = [new Runner(), new Runner()];
+    for (const runner of runners) subject.add(runner);
+    for (let i = 0; i < 4; i++) void subject.submit(CALL, rows(i));
+    expect(runners.map(({ batches }) => batches.length)).toEqual([2, 2]);
+  });
+
+  it('fails all that a lost runner had ahead, and nothing else', async () => {
+    const subject = scheduler({ maxBatch: 1, aheadMs: 20 });
+    const runner = new Runner();
+    subject.add(runner);
+    const lost = [1, 2].map((value) => codeOf(subject.submit(CALL, rows(value))));
+    const waiting = subject.submit(CALL, rows(3));
+    for (const i of [0, 1]) await runner.finish(i, new InferenceError('WORKER_LOST', 'gone'));
+    expect(await Promise.all(lost)).toEqual(['WORKER_LOST', 'WORKER_LOST']);
+    expect(runner.batches).toHaveLength(2);
+    const replacement = new Runner();
+    subject.add(replacement);
+    await replacement.drain();
+    expect((await waiting).doubled?.[0]).toBe(6);
+  });
+
   it('gives up a request at its time limit, before it costs anything', async () => {
     const clock = new FakeClock();
     const subject = scheduler({ timeout: 100, clock });
@@ -354,8 +404,9 @@ describe('scheduler', () => {
         fc.array(fc.tuple(fc.integer({ min: 1, max: 11 }), fc.boolean()), { maxLength: 20 }),
         fc.integer({ min: 1, max: 5 }),
         fc.integer({ min: 1, max: 3 }),
-        async (requests, maxBatch, runnerCount) => {
-          const subject = scheduler({ maxBatch, padRows: (n) => Math.ceil(n / 4) * 4 });
+        fc.constantFrom(0, 20),
+        async (requests, maxBatch, runnerCount, aheadMs) => {
+          const subject = scheduler({ maxBatch, aheadMs, padRows: (n) => Math.ceil(n / 4) * 4 });
           const runners = Array.from({ length: runnerCount }, () => new Runner());
           for (const runner of runners) subject.add(runner);
           const answers = requests.map(([count, other], r) => {

@@ -299,6 +299,8 @@ class ModelRunner implements BatchRunner<ModelCall> {
   answersFor: ReadonlySet<string> | undefined;
   readonly #models = new Set<string>();
   readonly #timeout: number | undefined;
+  #answersDue = 0;
+  #watchdog: NodeJS.Timeout | undefined;
 
   constructor(thread: WorkerThread, index: number, timeout: number | undefined) {
     this.thread = thread;
@@ -344,12 +346,21 @@ class ModelRunner implements BatchRunner<ModelCall> {
     );
   }
 
-  /** Gives the thread up where its answer takes too long. */
+  /** Gives the thread up where it gives no answer for too long. */
   async #watched<T>(answer: Promise<T>): Promise<T> {
+    if (this.#answersDue === 0) this.#watch();
+    this.#answersDue++;
+    return answer.finally(() => {
+      this.#answersDue--;
+      clearTimeout(this.#watchdog);
+      if (this.#answersDue > 0) this.#watch();
+    });
+  }
+
+  #watch(): void {
     const limit = this.#timeout;
-    if (limit === undefined) return answer;
-    const watchdog = setTimeout(() => this.thread.abandon(`it did not answer within ${limit} ms`), limit);
-    return answer.finally(() => clearTimeout(watchdog));
+    if (limit === undefined) return;
+    this.#watchdog = setTimeout(() => this.thread.abandon(`it did not answer within ${limit} ms`), limit);
   }
 }
 

@@ -15,7 +15,7 @@ export interface GraphCall {
 /** Outputs by name, each `rows` rows of whatever width the graph gives. */
 export type Outputs = Readonly<Record<string, Float32Array>>;
 
-/** Something that runs one batch at a time. */
+/** Something that runs batches, one after another. */
 export interface BatchRunner<Call extends GraphCall> {
   /** Whether calls of this model may come here. */
   holds(model: string): boolean;
@@ -52,6 +52,12 @@ export interface SchedulerOptions<Call extends GraphCall> {
   readonly batchDelay?: number;
   /** Milliseconds from `submit` after which a request is given up; none unless set. */
   readonly timeout?: number | undefined;
+  /**
+   * Milliseconds of full batches that a busy runner is given ahead, one batch at least; none where 0, and 20 unless set. Whoever
+   * decides may not have a turn before a batch is done: reading requests, under overload those that are refused, can take
+   * all of a thread's time, and what was accepted then waited for it.
+   */
+  readonly aheadMs?: number;
   readonly observer?: SchedulerObserver<Call>;
   readonly clock?: Clock;
 }
@@ -122,21 +128,38 @@ interface Slice<Call extends GraphCall> {
   readonly rows: number;
 }
 
+/** What the scheduler knows of a runner. */
+interface RunnerState {
+  /** Batches that it has and has not given back. */
+  batches: number;
+  /** When it gave back the last one. */
+  freeSince: number;
+}
+
+/** Milliseconds of full batches that a busy runner is given ahead. */
+const AHEAD_MS = 20;
+/** Batches that a runner has at most, whatever they take. */
+const MOST_BATCHES = 32;
+
 type Slices<Call extends GraphCall> = readonly [Slice<Call>, ...Slice<Call>[]];
 
 /**
  * Decides who runs when. A runner that is free takes what waits for one call, up to the batch limit, as soon as everything
  * that has arrived was read: requests that came together run together, and no timer is waited for, since the next batch
- * fills while this one runs (`batchDelay` is for those who want it all the same). Models take turns, and the calls of a model among themselves; a request larger than a
+ * fills while this one runs (`batchDelay` is for those who want it all the same). Where full batches wait, runners have
+ * some ahead. Models take turns, and the calls of a model among themselves; a request larger than a
  * batch goes back behind the small ones after each slice, and is put together again at the end.
  */
 export class Scheduler<Call extends GraphCall> {
   readonly #options: SchedulerOptions<Call>;
   readonly #clock: Clock;
   readonly #batchDelay: number;
-  readonly #runners = new Set<BatchRunner<Call>>();
+  readonly #aheadMs: number;
+  readonly #runners = new Map<BatchRunner<Call>, RunnerState>();
   /** Those of them that run nothing; the one that ran last stands last. */
   #idle: BatchRunner<Call>[] = [];
+  /** Milliseconds that a batch of a call takes at least, as far as the last ones tell. */
+  readonly #runTimes = new WeakMap<Call, number>();
   /** Waiting jobs by model, then by call key; first come, first served next. Never holds anything empty. */
   readonly #queues = new Map<string, Map<string, Job<Call>[]>>();
   /** Takes back the call that comes when the oldest batch has waited long enough. */
@@ -149,6 +172,7 @@ export class Scheduler<Call extends GraphCall> {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
     this.#batchDelay = options.batchDelay ?? 0;
+    this.#aheadMs = options.aheadMs ?? AHEAD_MS;
   }
 
   /**
@@ -170,7 +194,7 @@ export class Scheduler<Call extends GraphCall> {
 
   add(runner: BatchRunner<Call>): void {
     this.#unavailable = undefined;
-    this.#runners.add(runner);
+    this.#runners.set(runner, { batches: 0, freeSince: this.#clock.now() });
     this.#idle.push(runner);
     this.#dispatchSoon();
   }
@@ -214,21 +238,40 @@ export class Scheduler<Call extends GraphCall> {
   }
 
   #dispatch(): void {
-    while (this.#idle.length > 0) {
-      const work = this.#nextBatch();
-      if (work === undefined) return;
-      this.#idle.splice(this.#idle.indexOf(work.runner), 1);
-      void this.#run(work.runner, work.slices);
+    for (let work = this.#nextBatch(); work !== undefined; work = this.#nextBatch()) {
+      const { runner } = work;
+      this.#idle = this.#idle.filter((candidate) => candidate !== runner);
+      void this.#run(runner, work.state, work.slices);
     }
   }
 
-  #nextBatch(): { runner: BatchRunner<Call>; slices: Slices<Call> } | undefined {
+  /** Who may take a batch of these now. */
+  #runnerFor(model: string, waiting: readonly Job<Call>[]): BatchRunner<Call> | undefined {
+    // The one that was used last has its memory in the caches.
+    const idle = this.#idle.findLast((candidate) => candidate.holds(model));
+    const [oldest] = waiting;
+    if (idle !== undefined || oldest === undefined || rowsOf(waiting) < this.#options.maxBatch) return idle;
+    if (this.#aheadMs === 0) return undefined;
+    let least: BatchRunner<Call> | undefined;
+    let batches = Math.max(
+      2,
+      Math.min(MOST_BATCHES, Math.floor(this.#aheadMs / (this.#runTimes.get(oldest.call) ?? Infinity))),
+    );
+    for (const [runner, state] of this.#runners) {
+      if (state.batches >= batches || !runner.holds(model)) continue;
+      least = runner;
+      batches = state.batches;
+    }
+    return least;
+  }
+
+  #nextBatch(): { runner: BatchRunner<Call>; state: RunnerState; slices: Slices<Call> } | undefined {
     let wake = Number.POSITIVE_INFINITY;
     for (const [model, calls] of this.#queues) {
-      // The one that was used last has its memory in the caches.
-      const runner = this.#idle.findLast((candidate) => candidate.holds(model));
       for (const [key, jobs] of calls) {
         const waiting = jobs.filter(({ settled }) => !settled);
+        const runner = this.#runnerFor(model, waiting);
+        const state = runner && this.#runners.get(runner);
         const ready = this.#readyAt(waiting);
         if (waiting.length > 0 && (runner === undefined || ready > this.#clock.now())) {
           calls.set(key, waiting);
@@ -242,7 +285,9 @@ export class Scheduler<Call extends GraphCall> {
         this.#queues.delete(model);
         if (calls.size > 0) this.#queues.set(model, calls);
         const [first, ...others] = slices;
-        if (runner !== undefined && first !== undefined) return { runner, slices: [first, ...others] };
+        if (runner !== undefined && state !== undefined && first !== undefined) {
+          return { runner, state, slices: [first, ...others] };
+        }
       }
     }
     this.#wakeAt(wake);
@@ -253,9 +298,7 @@ export class Scheduler<Call extends GraphCall> {
   #readyAt(waiting: readonly Job<Call>[]): number {
     const [oldest] = waiting;
     if (this.#batchDelay === 0 || oldest === undefined) return Number.NEGATIVE_INFINITY;
-    let rows = 0;
-    for (const job of waiting) rows += job.rows - job.handedOut;
-    return rows >= this.#options.maxBatch ? Number.NEGATIVE_INFINITY : oldest.submitted + this.#batchDelay;
+    return rowsOf(waiting) >= this.#options.maxBatch ? Number.NEGATIVE_INFINITY : oldest.submitted + this.#batchDelay;
   }
 
   #wakeAt(time: number): void {
@@ -282,7 +325,7 @@ export class Scheduler<Call extends GraphCall> {
     return [slices, [...jobs.slice(taken), ...unfinished]];
   }
 
-  async #run(runner: BatchRunner<Call>, slices: Slices<Call>): Promise<void> {
+  async #run(runner: BatchRunner<Call>, state: RunnerState, slices: Slices<Call>): Promise<void> {
     const { observer, padRows } = this.#options;
     const { call } = slices[0].job;
     const rows = slices.reduce((sum, slice) => sum + slice.rows, 0);
@@ -294,20 +337,33 @@ export class Scheduler<Call extends GraphCall> {
       observer?.waited?.(call, wait);
     }
     let usable = true;
+    state.batches++;
     try {
       const outputs = await runner.run(call, gather(slices, padded * call.rowSize), padded);
       const ended = this.#clock.now();
-      observer?.ran?.(call, rows, slices.length, ended - started);
+      const runTime = ended - Math.max(started, state.freeSince);
+      state.freeSince = ended;
+      // The shortest counts: others are as long as this thread had no turn.
+      this.#runTimes.set(call, Math.min(runTime, 1.05 * (this.#runTimes.get(call) ?? Infinity)));
+      observer?.ran?.(call, rows, slices.length, runTime);
       scatter(slices, outputs, padded, ended - started);
     } catch (error) {
       usable = !(error instanceof InferenceError && error.code === 'WORKER_LOST');
       for (const { job } of slices) job.fail(error as Error);
     }
+    state.batches--;
     if (usable && this.#runners.has(runner)) {
-      this.#idle.push(runner);
+      if (state.batches === 0) this.#idle.push(runner);
       this.#dispatchSoon();
     }
   }
+}
+
+/** Rows that wait to be handed out. */
+function rowsOf<Call extends GraphCall>(waiting: readonly Job<Call>[]): number {
+  let rows = 0;
+  for (const job of waiting) rows += job.rows - job.handedOut;
+  return rows;
 }
 
 function gather<Call extends GraphCall>(slices: Slices<Call>, length: number): Float32Array {
