@@ -124,7 +124,8 @@ describe('a worker that dies', () => {
   it('fails what it had with 503, keeps what waits, and is replaced', async () => {
     const { service } = running;
     const model = service.registry.get('grey');
-    kill();
+    // Just before the work is handed out, so that nobody knows of it by then.
+    setImmediate(kill);
     // Each of another graph, so that none shares a batch: the first two go to the two workers, the third waits.
     const outcomes = await Promise.allSettled([
       service.decode(model, new Float32Array(model.latentSize)),
