@@ -1,15 +1,16 @@
-/** Headers whose results are kept; clients send few different ones, and hostile ones must not fill the memory. */
+import { RecentMap } from './recent-map.js';
+
+/** Headers whose results are kept: clients send few different ones. */
 const MOST = 100;
 
-/** A function of a header's text that remembers what it gave for those that came before. It must not throw for what it is to remember. */
+/** A function of a header's text that remembers what it gave, other than undefined, for those that came last. */
 export function remembered<Result>(work: (header: string) => Result): (header: string) => Result {
-  const results = new Map<string, Result>();
+  const results = new RecentMap<string, Result>(MOST);
   return (header) => {
     const known = results.get(header);
     if (known !== undefined) return known;
     const result = work(header);
-    if (results.size >= MOST) results.clear();
-    results.set(header, result);
+    if (result !== undefined) results.set(header, result);
     return result;
   };
 }

@@ -405,7 +405,7 @@ function scatter<Call extends GraphCall>(
         own[name] ??= new Float32Array(width * job.rows);
         own[name].set(part, start * width);
       }
-      job.outputs = own;
+      if (!whole) job.outputs = own;
       job.done += rows;
       if (job.done === job.rows) job.succeed(own);
     }

@@ -10,6 +10,15 @@ import { openInferenceProblems, RepositoryIndexSchema } from '../schemas/open-in
 /** Of a load, those that this server knows; of an unload, which has no dependents here. */
 const PARAMETERS = { load: [], unload: ['unload_dependents'] } as const;
 
+/** What can be wrong with a body that is an object of JSON. */
+const OBJECT_PROBLEMS = [
+  'INVALID_REQUEST',
+  'INVALID_CODING',
+  'INVALID_JSON',
+  'UNSUPPORTED_MEDIA_TYPE',
+  'BODY_TOO_LARGE',
+] as const;
+
 const TAGS = ['open inference protocol'];
 
 const IndexBody = Type.Object({
@@ -36,13 +45,7 @@ export const repositoryRoutes: FastifyPluginAsyncTypebox = async (app) => {
         body: { content: { 'application/json': { schema: IndexBody } } },
         response: {
           200: { description: 'What there is', content: { 'application/json': { schema: RepositoryIndexSchema } } },
-          ...openInferenceProblems(
-            'INVALID_REQUEST',
-            'INVALID_CODING',
-            'INVALID_JSON',
-            'UNSUPPORTED_MEDIA_TYPE',
-            'BODY_TOO_LARGE',
-          ),
+          ...openInferenceProblems(...OBJECT_PROBLEMS),
         },
       },
     },
@@ -85,15 +88,7 @@ export const repositoryRoutes: FastifyPluginAsyncTypebox = async (app) => {
           body: { content: { 'application/json': { schema: ChangeBody } } },
           response: {
             200: { description: 'Done', content: { 'application/json': { schema: Type.Object({}) } } },
-            ...openInferenceProblems(
-              'INVALID_REQUEST',
-              'INVALID_CODING',
-              'INVALID_JSON',
-              'UNSUPPORTED_MEDIA_TYPE',
-              'BODY_TOO_LARGE',
-              'MODEL_NOT_FOUND',
-              'MODEL_REFUSED',
-            ),
+            ...openInferenceProblems(...OBJECT_PROBLEMS, 'MODEL_NOT_FOUND', 'MODEL_REFUSED'),
           },
         },
       },
