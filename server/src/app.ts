@@ -12,6 +12,7 @@ import { compression } from './plugins/compression.js';
 import { content } from './plugins/content.js';
 import { decompression } from './plugins/decompression.js';
 import { errors, sendProblem } from './plugins/errors.js';
+import { type ExplorerOptions, explorer } from './plugins/explorer.js';
 import { inferenceMetrics } from './plugins/inference-metrics.js';
 import { metrics } from './plugins/metrics.js';
 import { openapi } from './plugins/openapi.js';
@@ -54,7 +55,7 @@ declare module 'fastify' {
   }
 }
 
-export interface AppOptions {
+export interface AppOptions extends ExplorerOptions {
   readonly service: InferenceService;
   /** Bytes of one body at most. */
   readonly bodyLimit: number;
@@ -193,6 +194,7 @@ export async function buildApp({
     await app.register(routes);
   }
   await app.register(openInferenceRoutes, { prefix: OPEN_INFERENCE_PREFIX });
+  await app.register(explorer, options);
   return app;
 }
 

@@ -9,6 +9,8 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** The route changes what is served: it takes an admin key, and is not there where the server has none. */
     admin?: boolean;
+    /** The route takes no key. */
+    open?: boolean;
   }
   interface FastifyRequest {
     /** Name of the key that the request came with; null where it came with none that is known. */
@@ -43,7 +45,7 @@ export const access = fp(
         if (name === undefined) return unauthorized(key, 'an admin key');
         return new ProblemError('FORBIDDEN', 'this route takes an admin key; this is another');
       }
-      return name !== undefined || users.isEmpty || isOpen(url, open) ? undefined : unauthorized(key, 'a key');
+      return name !== undefined || users.isEmpty || config.open === true || isOpen(url, open) ? undefined : unauthorized(key, 'a key');
     };
     app.addHook('onRequest', (request, _reply, done) => done(refusal(request)));
   },
@@ -57,7 +59,7 @@ export function isHealthRoute(url: string | undefined): boolean {
 function isOpen(url: string | undefined, open: ReadonlySet<OpenableRoute>): boolean {
   if (isHealthRoute(url)) return true;
   if (url === '/metrics') return open.has('metrics');
-  const documentation = url === '/' || url === '/openapi.json' || url?.startsWith('/docs') === true;
+  const documentation = url === '/openapi.json' || url?.startsWith('/docs') === true;
   return documentation && open.has('docs');
 }
 

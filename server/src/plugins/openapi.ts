@@ -61,7 +61,6 @@ export const openapi = fp(async (app: FastifyInstance) => {
     });
   });
   app.get('/openapi.json', { config: { caching: 'revalidate' }, schema: { hide: true } }, async () => app.swagger());
-  app.get('/', { schema: { hide: true } }, async (_request, reply) => reply.redirect('/docs'));
 });
 
 /** TypeBox writes tuples as JSON Schema drafts up to 2019-09 do; OpenAPI 3.1 takes 2020-12, where `items` is no list. */

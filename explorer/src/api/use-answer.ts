@@ -1,0 +1,116 @@
+import { useEffect, useRef, useState } from 'preact/hooks';
+import { type Trouble, troubleOfError } from './problem.js';
+import { apiKey } from './service.js';
+
+export interface Answer<T> {
+  /** The last answer, also while the next one is on its way. */
+  readonly value: T | undefined;
+  readonly trouble: Trouble | undefined;
+  readonly pending: boolean;
+  /** When the page tries again by itself, in seconds from the answer. */
+  readonly retryIn: number | undefined;
+  readonly retry: () => void;
+}
+
+export type Ask<T> = (signal: AbortSignal) => Promise<T>;
+
+/** The longest wait between attempts of the page's own, in seconds. */
+const LONGEST_WAIT = 30;
+
+interface State<T> {
+  readonly value?: T;
+  readonly trouble?: Trouble;
+  readonly pending: boolean;
+  readonly retryIn?: number;
+}
+
+/** One request at a time: the newest that was asked for. */
+class Latest<T> {
+  #controller: AbortController | undefined;
+  #next: Ask<T> | undefined;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #attempts = 0;
+  readonly #show: (change: (state: State<T>) => State<T>) => void;
+
+  constructor(show: (change: (state: State<T>) => State<T>) => void) {
+    this.#show = show;
+  }
+
+  /** @param letFinish whether what is under way goes on, and this comes after it; else it is cancelled */
+  ask(ask: Ask<T>, letFinish: boolean): void {
+    this.#attempts = 0;
+    clearTimeout(this.#timer);
+    if (letFinish && this.#controller !== undefined) {
+      this.#next = ask;
+      return;
+    }
+    void this.#start(ask);
+  }
+
+  stop(): void {
+    clearTimeout(this.#timer);
+    this.#next = undefined;
+    this.#controller?.abort();
+    this.#controller = undefined;
+  }
+
+  async #start(ask: Ask<T>): Promise<void> {
+    this.stop();
+    const controller = new AbortController();
+    this.#controller = controller;
+    this.#show(({ value, trouble }) => ({ value, trouble, pending: true }));
+    const outcome = await ask(controller.signal).then(
+      (value) => ({ value }),
+      (error: unknown) => ({ trouble: troubleOfError(error) }),
+    );
+    if (this.#controller !== controller) return;
+    this.#controller = undefined;
+    const next = this.#next;
+    if (next !== undefined) {
+      this.#next = undefined;
+      if ('value' in outcome) this.#show(() => ({ ...outcome, pending: true }));
+      void this.#start(next);
+      return;
+    }
+    if ('value' in outcome) {
+      this.#show(() => ({ ...outcome, pending: false }));
+      return;
+    }
+    const { retryAfter } = outcome.trouble;
+    const retryIn = retryAfter === undefined ? undefined : Math.min(LONGEST_WAIT, Math.max(1, retryAfter) * 2 ** this.#attempts++);
+    this.#show(({ value }) => ({ value, ...outcome, pending: false, retryIn }));
+    if (retryIn !== undefined) this.#timer = setTimeout(() => void this.#start(ask), retryIn * 1000);
+  }
+}
+
+/**
+ * Asks whenever `key` changes, and once more when a key for the service was given.
+ * @param key names what is asked; undefined asks nothing
+ * @param live what was asked before is answered before the next is asked, as a slider needs it: never a queue, and never
+ *   a slider that shows nothing for as long as it moves. Else it is cancelled.
+ */
+export function useAnswer<T>(key: string | undefined, ask: Ask<T>, { live = false } = {}): Answer<T> {
+  const [state, setState] = useState<State<T>>({ pending: key !== undefined });
+  const latest = useRef<Latest<T>>(undefined);
+  latest.current ??= new Latest<T>(setState);
+  const newest = useRef(ask);
+  newest.current = ask;
+  const credentials = apiKey.value;
+
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the key stands for what is asked, and the credentials for whether it may be.
+  useEffect(() => {
+    if (key === undefined) {
+      latest.current?.stop();
+      setState({ pending: false });
+    } else latest.current?.ask(newest.current, live);
+  }, [key, credentials]);
+  useEffect(() => () => latest.current?.stop(), []);
+
+  return {
+    value: state.value,
+    trouble: state.trouble,
+    pending: state.pending,
+    retryIn: state.retryIn,
+    retry: () => latest.current?.ask(newest.current, false),
+  };
+}

@@ -1,0 +1,220 @@
+import { type Signal, signal } from '@preact/signals';
+import { answered, FLOAT32, float32Of, type ModelDetails, service } from '../api/service.js';
+import { type ImageInput, type Model, queryWithLabel, type VectorInput } from './model.js';
+import { imageDataOf, valuesOf } from './pixels.js';
+
+export type Reference = NonNullable<ModelDetails['reference']>;
+
+/** Pictures of items side by side, in reading order. */
+export interface Sheet {
+  readonly picture: CanvasImageSource;
+  readonly columns: number;
+}
+
+/** Items that are known by their latents: the reference of a model, or samples of its prior. */
+export interface Points {
+  readonly kind: 'reference' | 'prior';
+  readonly count: number;
+  /** Posterior means, count x Z. */
+  readonly codes: Float32Array;
+  /** x and y of each in turn, 0 to 1; undefined where nobody computed it. */
+  readonly map: Float32Array | undefined;
+  readonly plane: Reference['principal_components'] | undefined;
+  readonly labels: Uint16Array | undefined;
+  readonly labelNames: readonly string[];
+  /** Of models of images; undefined until it is there. */
+  readonly sheet: Signal<Sheet | undefined>;
+  /** Of models of tables, count x columns. */
+  readonly rows: Float32Array | undefined;
+}
+
+export function codeOf({ codes, count }: Points, index: number): Float32Array {
+  const size = codes.length / count;
+  return codes.subarray(index * size, (index + 1) * size);
+}
+
+/** The numbers of an item; undefined while its picture is on its way. */
+export function itemOf(points: Points, index: number, model: Model): Float32Array | undefined {
+  if (model.input.kind === 'vector') return points.rows?.subarray(index * model.itemSize, (index + 1) * model.itemSize);
+  const tile = tileOf(points, index, model.input);
+  return tile && valuesOf(tile, model.input);
+}
+
+/** The picture of an item, in pixels of its own. */
+export function tileOf({ sheet }: Points, index: number, { shape }: ImageInput): ImageData | undefined {
+  if (sheet.value === undefined) return undefined;
+  const [, height, width] = shape;
+  const canvas = document.createElement('canvas');
+  canvas.width = width;
+  canvas.height = height;
+  const context = canvas.getContext('2d', { willReadFrequently: true });
+  if (context === null) return undefined;
+  drawTile(context, sheet.value, index, { width, height }, 0, 0, width, height);
+  return context.getImageData(0, 0, width, height);
+}
+
+export function drawTile(
+  context: CanvasRenderingContext2D,
+  { picture, columns }: Sheet,
+  index: number,
+  tile: { readonly width: number; readonly height: number },
+  ...target: [x: number, y: number, width: number, height: number]
+): void {
+  const [left, top] = [(index % columns) * tile.width, Math.floor(index / columns) * tile.height];
+  context.drawImage(picture, left, top, tile.width, tile.height, ...target);
+}
+
+/** The reference items of a model; everything but their pictures is there when this is. */
+export async function referencePoints(model: Model, reference: Reference, signal_: AbortSignal): Promise<Points> {
+  const { count, codes, map, labels, items } = reference;
+  const file = (name: string | undefined) => (name === undefined ? undefined : fileOf(model, name, signal_));
+  const rowsFile = items?.kind === 'rows' ? items.file : undefined;
+  const [bytes, places, classes, rows] = await Promise.all([
+    fileOf(model, codes.file, signal_),
+    file(map?.file),
+    file(labels?.file),
+    file(rowsFile),
+  ]);
+  const sheet = signal<Sheet | undefined>(undefined);
+  if (items?.kind === 'sprites') {
+    void fileOf(model, items.file, signal_).then(async (picture) => {
+      sheet.value = { picture: await createImageBitmap(new Blob([picture])), columns: items.columns };
+    }, () => {});
+  }
+  return {
+    kind: 'reference',
+    count,
+    codes: spread(new Uint8Array(bytes), codes.minimum, codes.maximum),
+    map: places && Float32Array.from(new Uint16Array(places), (value) => value / 65535),
+    plane: reference.principal_components,
+    labels: classes && new Uint16Array(classes),
+    labelNames: labels?.names ?? [],
+    sheet,
+    rows: rows && new Float32Array(rows),
+  };
+}
+
+/** From bytes to what they stand for. */
+function spread(bytes: Uint8Array, minimum: readonly number[], maximum: readonly number[]): Float32Array {
+  const size = minimum.length;
+  return Float32Array.from(bytes, (byte, i) => {
+    const [low = 0, high = 0] = [minimum[i % size], maximum[i % size]];
+    return low + (byte / 255) * (high - low);
+  });
+}
+
+/** A file of a version, as the service gives it. */
+export async function fileOf({ name, version }: Pick<Model, 'name' | 'version'>, file: string, signal: AbortSignal): Promise<ArrayBuffer> {
+  const { value } = await answered(signal, (options) =>
+    service.GET('/models/{name}/files/{file}', {
+      params: { path: { name, file }, query: { version } },
+      parseAs: 'arrayBuffer',
+      ...options,
+    }),
+  );
+  return value;
+}
+
+const PRIOR_SAMPLES = 768;
+const SAMPLES_AT_ONCE = 128;
+const PRIOR_SEED = 1;
+
+/** Samples of the prior, as the model itself encodes them: for models that come without reference items. */
+export async function priorPoints(
+  model: Model,
+  abort: AbortSignal,
+  onProgress: (share: number) => void,
+): Promise<Points> {
+  const codes = new Float32Array(PRIOR_SAMPLES * model.latentSize);
+  const items = new Float32Array(PRIOR_SAMPLES * model.itemSize);
+  const classes = model.classes?.length ?? 0;
+  const labels = new Uint16Array(PRIOR_SAMPLES);
+  for (let start = 0; start < PRIOR_SAMPLES; start += SAMPLES_AT_ONCE) {
+    const part = start / SAMPLES_AT_ONCE;
+    const label = classes === 0 ? 0 : part % classes;
+    labels.fill(label, start, start + SAMPLES_AT_ONCE);
+    const query = queryWithLabel(model, label);
+    const sampled = await answered(abort, (options) =>
+      service.POST('/sample', {
+        params: { query: { ...query, count: SAMPLES_AT_ONCE, seed: PRIOR_SEED + part } },
+        headers: { accept: FLOAT32 },
+        parseAs: 'arrayBuffer',
+        ...options,
+      }),
+    );
+    const encoded = await answered(abort, (options) =>
+      service.POST('/encode', {
+        params: { query },
+        headers: { accept: FLOAT32, 'content-type': FLOAT32 },
+        body: sampled.value,
+        bodySerializer: (body) => body as unknown as ArrayBuffer,
+        parseAs: 'arrayBuffer',
+        ...options,
+      }),
+    );
+    items.set(float32Of(sampled), start * model.itemSize);
+    const pairs = float32Of(encoded);
+    for (let i = 0; i < SAMPLES_AT_ONCE; i++) {
+      // Mean and log-variance of each in turn.
+      codes.set(pairs.subarray(2 * i * model.latentSize, (2 * i + 1) * model.latentSize), (start + i) * model.latentSize);
+    }
+    onProgress((start + SAMPLES_AT_ONCE) / PRIOR_SAMPLES);
+  }
+  return {
+    kind: 'prior',
+    count: PRIOR_SAMPLES,
+    codes,
+    map: undefined,
+    plane: undefined,
+    labels: model.classes && labels,
+    labelNames: model.classes ?? [],
+    sheet: signal(model.input.kind === 'image' ? sheetOf(items, PRIOR_SAMPLES, model.input) : undefined),
+    rows: model.input.kind === 'vector' ? items : undefined,
+  };
+}
+
+const SHEET_COLUMNS = 32;
+
+function sheetOf(items: Float32Array, count: number, input: ImageInput): Sheet {
+  const [, height, width] = input.shape;
+  const size = items.length / count;
+  const picture = document.createElement('canvas');
+  picture.width = SHEET_COLUMNS * width;
+  picture.height = Math.ceil(count / SHEET_COLUMNS) * height;
+  const context = picture.getContext('2d');
+  for (let i = 0; i < count; i++) {
+    const tile = imageDataOf(items.subarray(i * size, (i + 1) * size), input);
+    context?.putImageData(tile, (i % SHEET_COLUMNS) * width, Math.floor(i / SHEET_COLUMNS) * height);
+  }
+  return { picture, columns: SHEET_COLUMNS };
+}
+
+/** Where the values of each column lie, from rows one after the other. */
+export function columnRanges(rows: Float32Array, { shape }: VectorInput): [number, number][] {
+  const [columns] = shape;
+  const ranges = Array.from({ length: columns }, (): [number, number] => [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]);
+  for (const [i, value] of rows.entries()) {
+    const range = ranges[i % columns];
+    if (range === undefined || Number.isNaN(value)) continue;
+    if (value < range[0]) range[0] = value;
+    if (value > range[1]) range[1] = value;
+  }
+  return ranges;
+}
+
+const loaded = new Map<string, Promise<Points>>();
+
+/** The points of a model, asked for once; what failed may be asked for again. */
+export function pointsOf(model: Model, onProgress: (share: number) => void): Promise<Points> {
+  const known = loaded.get(model.key);
+  if (known !== undefined) return known;
+  // Not of the view that asked: another one may want them as well.
+  const { signal: never } = new AbortController();
+  const { reference } = model.details;
+  const points =
+    reference === undefined ? priorPoints(model, never, onProgress) : referencePoints(model, reference, never);
+  loaded.set(model.key, points);
+  points.catch(() => loaded.delete(model.key));
+  return points;
+}
+
