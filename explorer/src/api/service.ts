@@ -45,10 +45,10 @@ export interface Answered<T> {
 }
 
 /** Options that each call passes on to the client. */
-export interface CallOptions {
+export type CallOptions = {
   readonly fetch: (request: Request) => Promise<Response>;
   readonly signal: AbortSignal;
-}
+};
 
 interface ClientAnswer<T> {
   readonly data?: T;

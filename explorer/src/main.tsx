@@ -1,0 +1,5 @@
+import { render } from 'preact';
+import { Explorer } from './explorer.js';
+
+const root = document.getElementById('explorer');
+if (root !== null) render(<Explorer />, root);
