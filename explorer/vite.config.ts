@@ -26,6 +26,7 @@ export default defineConfig({
   oxc: { jsx: { runtime: 'automatic', importSource: 'preact' } },
   build: {
     target: 'es2022',
+    rolldownOptions: { checks: { pluginTimings: false } },
     // The policy of the page refuses what lies inside it.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },

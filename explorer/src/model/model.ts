@@ -64,9 +64,9 @@ export function queryWithLabel(model: Model, label: number): { model: string; ve
   return model.classes === undefined ? queryOf(model) : { ...queryOf(model), label: String(label) };
 }
 
-/** `z` with the number of a dimension, from 1 as people count. */
+/** `z` with the number of a dimension, from 0 as everywhere in the service. */
 export function dimensionName(index: number): string {
-  return `z${[...String(index + 1)].map((digit) => '₀₁₂₃₄₅₆₇₈₉'[Number(digit)]).join('')}`;
+  return `z${[...String(index)].map((digit) => '₀₁₂₃₄₅₆₇₈₉'[Number(digit)]).join('')}`;
 }
 
 export interface ColumnView {

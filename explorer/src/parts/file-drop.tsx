@@ -50,20 +50,22 @@ export function FileDrop({ model, label, takesPaste = false, onFile }: FileDropP
       }}
     >
       <label for={id}>{label}</label>
-      <input
-        id={id}
-        type="file"
-        accept={isTable ? '.csv,text/csv,text/plain' : IMAGE_TYPES.join()}
-        onChange={(event) => {
-          const [file] = event.currentTarget.files ?? [];
-          if (file !== undefined) onFile(file);
-          // So that the same file can be chosen again.
-          event.currentTarget.value = '';
-        }}
-      />
-      <small>
-        Choose {what}, drop it here{takesPaste && `, or paste ${isTable ? 'rows' : 'it'}`}.
-      </small>
+      <div>
+        <input
+          id={id}
+          type="file"
+          accept={isTable ? '.csv,text/csv,text/plain' : IMAGE_TYPES.join()}
+          onChange={(event) => {
+            const [file] = event.currentTarget.files ?? [];
+            if (file !== undefined) onFile(file);
+            // So that the same file can be chosen again.
+            event.currentTarget.value = '';
+          }}
+        />
+        <small>
+          or drop {what} here{takesPaste && `, or paste ${isTable ? 'rows' : 'one'}`}
+        </small>
+      </div>
     </div>
   );
 }

@@ -38,6 +38,10 @@ export async function explorer(app: FastifyInstance, { explorer: root = BUILT }:
     app.get('/', { schema: { hide: true } }, async (_request, reply) => reply.type('text/plain; charset=utf-8').send(NOT_BUILT));
     return;
   }
+  app.addHook('onRequest', async (_request, reply) => {
+    // That of the service's answers, which would stand in the place of helmet's.
+    reply.removeHeader('content-security-policy');
+  });
   await app.register(helmet, {
     contentSecurityPolicy: { useDefaults: false, directives: POLICY },
     // Without TLS in front, whatever else is on this host would be asked for by https.

@@ -13,9 +13,9 @@ export interface ClassNamesProps {
 /** More would cover the points. */
 const MOST_NAMES = 30;
 
-/** Names where most points of each class are, so that nobody need tell ten colours apart. */
+/** Names where each class is among its own, so that nobody need tell ten colours apart. */
 export function ClassNames({ points, projection, view, hidden }: ClassNamesProps) {
-  const middles = useMemo(() => middlesOf(points, projection.places), [points, projection]);
+  const middles = useMemo(() => middlesOf(points, projection), [points, projection]);
   if (points.labelNames.length > MOST_NAMES) return null;
   return (
     <g class="class-names">
@@ -32,20 +32,33 @@ export function ClassNames({ points, projection, view, hidden }: ClassNamesProps
   );
 }
 
-/** Of each class the point nearest to its median: a median alone may lie between two clusters. */
-function middlesOf({ labels, labelNames, count }: Points, places: Float32Array): ([number, number] | undefined)[] {
+/** Points of a class that are looked at, and neighbours of each. */
+const CANDIDATES = 60;
+const NEIGHBOURS = 16;
+/** A class that is nowhere among its own has no place for its name. */
+const LEAST_SHARE = 0.6;
+
+/** Of each class the point with most of its own around it: a median may lie between two clusters, or among others. */
+function middlesOf({ labels, labelNames, count }: Points, { places, index }: Projection): ([number, number] | undefined)[] {
   const members = labelNames.map((): number[] => []);
   for (let point = 0; point < count; point++) members[labels?.[point] ?? -1]?.push(point);
-  return members.map((own) => {
-    if (own.length === 0) return undefined;
-    const x = median(own.map((point) => places[2 * point] ?? 0));
-    const y = median(own.map((point) => places[2 * point + 1] ?? 0));
-    const away = (point: number) => Math.hypot((places[2 * point] ?? 0) - x, (places[2 * point + 1] ?? 0) - y);
-    const nearest = own.reduce((best, point) => (away(point) < away(best) ? point : best));
-    return [places[2 * nearest] ?? 0, places[2 * nearest + 1] ?? 0];
+  return members.map((own, label) => {
+    const stride = Math.max(1, Math.floor(own.length / CANDIDATES));
+    let best: [number, number] | undefined;
+    let most = LEAST_SHARE * NEIGHBOURS;
+    let least = Number.POSITIVE_INFINITY;
+    for (let i = 0; i < own.length; i += stride) {
+      const point = own[i] ?? 0;
+      const place: [number, number] = [places[2 * point] ?? 0, places[2 * point + 1] ?? 0];
+      const near = index.nearest(...place, NEIGHBOURS);
+      const alike = near.filter((neighbour) => labels?.[neighbour.point] === label).length;
+      const spread = near.at(-1)?.distance ?? 0;
+      // Of places among none but its own, the densest.
+      if (alike < most || (alike === most && spread >= least)) continue;
+      best = place;
+      most = alike;
+      least = spread;
+    }
+    return best;
   });
-}
-
-function median(values: number[]): number {
-  return values.toSorted((a, b) => a - b)[values.length >> 1] ?? 0;
 }
