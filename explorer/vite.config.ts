@@ -26,12 +26,16 @@ export default defineConfig({
   oxc: { jsx: { runtime: 'automatic', importSource: 'preact' } },
   build: {
     target: 'es2022',
+    outDir: 'dist/page',
+    emptyOutDir: true,
     rolldownOptions: { checks: { pluginTimings: false } },
     // The policy of the page refuses what lies inside it.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
   },
   // `npx vite explorer` beside a running service.
-  server: { proxy: { '^/(?:models|encode|decode|sample|reconstruct|interpolate|anomaly-score)': 'http://127.0.0.1:8080' } },
+  server: {
+    proxy: { '^/(?:models|encode|decode|sample|reconstruct|interpolate|anomaly-score)': 'http://127.0.0.1:8080' },
+  },
   plugins: [compressedCopies()],
 });

@@ -65,11 +65,7 @@ export function Explorer() {
       </header>
       <nav class="rail" aria-label="Views">
         {NAMES.map((name) => (
-          <Link
-            key={name}
-            href={addressOf({ view: name === NAMES[0] ? undefined : name })}
-            current={name === view}
-          >
+          <Link key={name} href={addressOf({ view: name === NAMES[0] ? undefined : name })} current={name === view}>
             <Icon name={VIEWS[name].icon} />
             <span>{VIEWS[name].title}</span>
           </Link>
@@ -79,7 +75,9 @@ export function Explorer() {
         <KeyPrompt />
         <TroubleNotice answer={list} what="The list of models did not come." />
         {list.value === undefined && list.pending && <Busy label="Asking for the models" />}
-        {list.value?.length === 0 && <p class="empty">The service has no model. Put one into its store: elbo train makes one.</p>}
+        {list.value?.length === 0 && (
+          <p class="empty">The service has no model. Put one into its store: elbo train makes one.</p>
+        )}
         {chosen && <OfModel key={`${chosen.name}/${chosen.version}`} chosen={chosen} models={models} view={view} />}
       </main>
     </div>
@@ -115,7 +113,10 @@ function ModelPicker({ models, chosen, view }: PickerProps) {
       <Select
         label="Model"
         value={chosen.name}
-        options={(names.includes(chosen.name) ? names : [chosen.name, ...names]).map((name) => ({ value: name, text: name }))}
+        options={(names.includes(chosen.name) ? names : [chosen.name, ...names]).map((name) => ({
+          value: name,
+          text: name,
+        }))}
         onChange={(name) => others({ model: name })}
       />
       <Select

@@ -14,7 +14,10 @@ export interface CurlChanges {
 const LINE = ' \\\n  ';
 
 /** The command that asks for the same. A key stands in it by the name of a variable alone. */
-export function curlOf({ method, url, headers, body }: Sent, { accept, output, query, file }: CurlChanges = {}): string {
+export function curlOf(
+  { method, url, headers, body }: Sent,
+  { accept, output, query, file }: CurlChanges = {},
+): string {
   const address = new URL(url);
   for (const [name, value] of Object.entries(query ?? {})) {
     if (value === undefined) address.searchParams.delete(name);

@@ -23,7 +23,8 @@ export function troubleOf(response: Response, body: unknown): Trouble {
   const retryAfter = Number(response.headers.get('retry-after') ?? Number.NaN);
   return {
     title: typeof problem.title === 'string' ? problem.title : `The answer was ${response.status}`,
-    detail: typeof problem.detail === 'string' ? problem.detail : 'Something between this page and the service answered.',
+    detail:
+      typeof problem.detail === 'string' ? problem.detail : 'Something between this page and the service answered.',
     status: response.status,
     retryAfter: Number.isFinite(retryAfter) ? retryAfter : undefined,
   };

@@ -77,7 +77,8 @@ class Latest<T> {
       return;
     }
     const { retryAfter } = outcome.trouble;
-    const retryIn = retryAfter === undefined ? undefined : Math.min(LONGEST_WAIT, Math.max(1, retryAfter) * 2 ** this.#attempts++);
+    const retryIn =
+      retryAfter === undefined ? undefined : Math.min(LONGEST_WAIT, Math.max(1, retryAfter) * 2 ** this.#attempts++);
     this.#show(({ value }) => ({ value, ...outcome, pending: false, retryIn }));
     if (retryIn !== undefined) this.#timer = setTimeout(() => void this.#start(ask), retryIn * 1000);
   }
@@ -97,7 +98,6 @@ export function useAnswer<T>(key: string | undefined, ask: Ask<T>, { live = fals
   newest.current = ask;
   const credentials = apiKey.value;
 
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the key stands for what is asked, and the credentials for whether it may be.
   useEffect(() => {
     if (key === undefined) {
       latest.current?.stop();

@@ -12,7 +12,12 @@ export function written(latent: ArrayLike<number>): number[] {
   return Array.from(latent, (value) => Number(value.toPrecision(6)));
 }
 
-export async function decode(model: Model, latents: readonly ArrayLike<number>[], label: number, signal: AbortSignal): Promise<Decoded> {
+export async function decode(
+  model: Model,
+  latents: readonly ArrayLike<number>[],
+  label: number,
+  signal: AbortSignal,
+): Promise<Decoded> {
   const answer = await answered(signal, (options) =>
     service.POST('/decode', {
       params: { query: queryWithLabel(model, label) },

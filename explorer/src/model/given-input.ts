@@ -30,7 +30,9 @@ export async function inputsOfFile(model: Model, file: File): Promise<GivenInput
     }));
   }
   if (!IMAGE_TYPES.includes(file.type)) {
-    throw new Error(`${file.name} is ${file.type === '' ? 'of no known type' : file.type}; expected a PNG, JPEG or WebP image.`);
+    throw new Error(
+      `${file.name} is ${file.type === '' ? 'of no known type' : file.type}; expected a PNG, JPEG or WebP image.`,
+    );
   }
   const bitmap = await createImageBitmap(file).catch(() => {
     throw new Error(`${file.name} cannot be read as an image.`);
@@ -118,7 +120,12 @@ export function inputOfItem(model: Model, points: Points, item: number): GivenIn
   return values && { ...inputOfRow(model, values), name, label };
 }
 
-export async function inputOfSample(model: Model, seed: number, label: number | undefined, signal: AbortSignal): Promise<GivenInput> {
+export async function inputOfSample(
+  model: Model,
+  seed: number,
+  label: number | undefined,
+  signal: AbortSignal,
+): Promise<GivenInput> {
   const query = label === undefined ? queryOf(model) : queryWithLabel(model, label);
   const answer = await answered(signal, (options) =>
     service.POST('/sample', {
@@ -132,7 +139,11 @@ export async function inputOfSample(model: Model, seed: number, label: number | 
 }
 
 /** Noise that no model knows: each number anywhere in its range. */
-export function inputOfNoise(model: Model, seed: number, ranges: readonly (readonly [number, number])[] | undefined): GivenInput {
+export function inputOfNoise(
+  model: Model,
+  seed: number,
+  ranges: readonly (readonly [number, number])[] | undefined,
+): GivenInput {
   const next = seededNumbers(seed);
   const { input, itemSize } = model;
   const values = Float32Array.from({ length: itemSize }, (_, i) => {
@@ -147,7 +158,11 @@ function isCategory(input: ImageInput | VectorInput, column: number): boolean {
   return input.kind === 'vector' && input.columns?.[column]?.kind === 'categorical';
 }
 
-function noiseRange(input: VectorInput, column: number, ranges: readonly (readonly [number, number])[] | undefined): readonly [number, number] {
+function noiseRange(
+  input: VectorInput,
+  column: number,
+  ranges: readonly (readonly [number, number])[] | undefined,
+): readonly [number, number] {
   const described = input.columns?.[column];
   if (described?.kind === 'categorical') return [0, described.categories.length - 1e-3];
   const [low, high] = ranges?.[column] ?? [0, 0];

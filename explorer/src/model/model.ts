@@ -49,8 +49,7 @@ export function modelOf(details: ModelDetails): Model {
     itemSize: input.shape.reduce((product, size) => product * size, 1),
     latentSize: latent.size,
     active: active.length > 0 ? active : sorted.slice(0, 2),
-    classes:
-      condition && Array.from({ length: condition.classes }, (_, i) => condition.names?.[i] ?? String(i)),
+    classes: condition && Array.from({ length: condition.classes }, (_, i) => condition.names?.[i] ?? String(i)),
   };
 }
 

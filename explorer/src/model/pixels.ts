@@ -17,7 +17,10 @@ export function imageDataOf(values: ArrayLike<number>, { shape, value_range: [lo
 }
 
 /** The numbers of an item whose pixels these are. */
-export function valuesOf({ data, width, height }: ImageData, { shape, value_range: [low, high] }: ImageInput): Float32Array {
+export function valuesOf(
+  { data, width, height }: ImageData,
+  { shape, value_range: [low, high] }: ImageInput,
+): Float32Array {
   const [channels] = shape;
   const area = width * height;
   const values = new Float32Array(channels * area);

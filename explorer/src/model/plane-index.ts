@@ -21,7 +21,12 @@ export class PlaneIndex {
   /** @param places x and y of each point in turn */
   constructor(places: Float32Array) {
     const count = places.length / 2;
-    let [left, bottom, right, top] = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, Number.NEGATIVE_INFINITY];
+    let [left, bottom, right, top] = [
+      Number.POSITIVE_INFINITY,
+      Number.POSITIVE_INFINITY,
+      Number.NEGATIVE_INFINITY,
+      Number.NEGATIVE_INFINITY,
+    ];
     for (let i = 0; i < count; i++) {
       const [x, y] = [places[2 * i] ?? 0, places[2 * i + 1] ?? 0];
       left = Math.min(left, x);

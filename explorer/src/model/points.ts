@@ -77,9 +77,12 @@ export async function referencePoints(model: Model, reference: Reference, signal
   ]);
   const sheet = signal<Sheet | undefined>(undefined);
   if (items?.kind === 'sprites') {
-    void fileOf(model, items.file, signal_).then(async (picture) => {
-      sheet.value = { picture: await createImageBitmap(new Blob([picture])), columns: items.columns };
-    }, () => {});
+    void fileOf(model, items.file, signal_).then(
+      async (picture) => {
+        sheet.value = { picture: await createImageBitmap(new Blob([picture])), columns: items.columns };
+      },
+      () => {},
+    );
   }
   return {
     kind: 'reference',
@@ -104,7 +107,11 @@ function spread(bytes: Uint8Array, minimum: readonly number[], maximum: readonly
 }
 
 /** A file of a version, as the service gives it. */
-export async function fileOf({ name, version }: Pick<Model, 'name' | 'version'>, file: string, signal: AbortSignal): Promise<ArrayBuffer> {
+export async function fileOf(
+  { name, version }: Pick<Model, 'name' | 'version'>,
+  file: string,
+  signal: AbortSignal,
+): Promise<ArrayBuffer> {
   const { value } = await answered(signal, (options) =>
     service.GET('/models/{name}/files/{file}', {
       params: { path: { name, file }, query: { version } },
@@ -156,7 +163,10 @@ export async function priorPoints(
     const pairs = float32Of(encoded);
     for (let i = 0; i < SAMPLES_AT_ONCE; i++) {
       // Mean and log-variance of each in turn.
-      codes.set(pairs.subarray(2 * i * model.latentSize, (2 * i + 1) * model.latentSize), (start + i) * model.latentSize);
+      codes.set(
+        pairs.subarray(2 * i * model.latentSize, (2 * i + 1) * model.latentSize),
+        (start + i) * model.latentSize,
+      );
     }
     onProgress((start + SAMPLES_AT_ONCE) / PRIOR_SAMPLES);
   }
@@ -192,7 +202,10 @@ function sheetOf(items: Float32Array, count: number, input: ImageInput): Sheet {
 /** Where the values of each column lie, from rows one after the other. */
 export function columnRanges(rows: Float32Array, { shape }: VectorInput): [number, number][] {
   const [columns] = shape;
-  const ranges = Array.from({ length: columns }, (): [number, number] => [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]);
+  const ranges = Array.from({ length: columns }, (): [number, number] => [
+    Number.POSITIVE_INFINITY,
+    Number.NEGATIVE_INFINITY,
+  ]);
   for (const [i, value] of rows.entries()) {
     const range = ranges[i % columns];
     if (range === undefined || Number.isNaN(value)) continue;
@@ -217,4 +230,3 @@ export function pointsOf(model: Model, onProgress: (share: number) => void): Pro
   points.catch(() => loaded.delete(model.key));
   return points;
 }
-

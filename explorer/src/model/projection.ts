@@ -1,6 +1,6 @@
 import type { Model } from './model.js';
-import { codeOf, type Points } from './points.js';
 import { PlaneIndex } from './plane-index.js';
+import { codeOf, type Points } from './points.js';
 
 /** Latents on a plane, and what latent stands at a place of it. */
 export interface Projection {
@@ -68,7 +68,13 @@ export function componentsProjection(points: Points, plane: NonNullable<Points['
   };
 }
 
-export function dimensionsProjection(points: Points, model: Model, x: number, y: number, names: [string, string]): Projection {
+export function dimensionsProjection(
+  points: Points,
+  model: Model,
+  x: number,
+  y: number,
+  names: [string, string],
+): Projection {
   const size = model.latentSize;
   const mean = new Float32Array(size);
   const places = new Float32Array(2 * points.count);

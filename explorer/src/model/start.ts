@@ -36,7 +36,8 @@ export interface StartLatent {
 export function useStart(model: Model, start: Start | undefined, label?: number): Answer<StartLatent> {
   const points = usePoints(model, start?.kind === 'item');
   const isKnown = start?.kind === 'item' && points.value !== undefined;
-  const key = start === undefined || (start.kind === 'item' && !isKnown) ? undefined : `${startText(start)} ${label ?? ''}`;
+  const key =
+    start === undefined || (start.kind === 'item' && !isKnown) ? undefined : `${startText(start)} ${label ?? ''}`;
   const answer = useAnswer(key, (signal) => latentOf(model, start ?? { kind: 'mean' }, label, points.value, signal));
   return start?.kind === 'item' && !isKnown ? { ...points, value: undefined } : answer;
 }

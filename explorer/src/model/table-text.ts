@@ -27,7 +27,7 @@ export function rowsOfText(text: string, input: VectorInput): Float32Array[] {
     }
     return Float32Array.from(columns, (column, i) => {
       const place = order[i] ?? -1;
-      return place === -1 ? Number.NaN : valueOf(cells[place] ?? '', column, row);
+      return place === -1 ? Number.NaN : cellValue(cells[place] ?? '', column, row);
     });
   });
 }
@@ -35,7 +35,10 @@ export function rowsOfText(text: string, input: VectorInput): Float32Array[] {
 /** Where each column stands among the names of the first line; -1 where it does not. */
 function placesOf(header: readonly string[], columns: readonly ColumnView[]): number[] {
   const places = columns.map(({ name }) => header.indexOf(name));
-  if (places.every((place) => place === -1)) throw new Error(`The first line names none of the columns; expected ${columns.map(({ name }) => name).join(', ')}.`);
+  if (places.every((place) => place === -1))
+    throw new Error(
+      `The first line names none of the columns; expected ${columns.map(({ name }) => name).join(', ')}.`,
+    );
   return places;
 }
 
@@ -44,7 +47,7 @@ function isValue(cell: string): boolean {
 }
 
 /** The number of a cell's text: of a category, its code. */
-export function valueOf(text: string, { name, categories }: ColumnView, row = 0): number {
+export function cellValue(text: string, { name, categories }: ColumnView, row = 0): number {
   const cell = text.trim();
   if (MISSING.has(cell.toLowerCase())) return Number.NaN;
   const code = categories?.indexOf(cell) ?? -1;

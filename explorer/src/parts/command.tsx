@@ -5,7 +5,13 @@ const SHOWN_CHARACTERS = 1200;
 const SHOWN_AT_ENDS = 500;
 
 /** The command that gives the same result; copied whole, however much of it is shown. */
-export function Command({ text, title = 'The same from a shell' }: { readonly text: string | undefined; readonly title?: string }) {
+export function Command({
+  text,
+  title = 'The same from a shell',
+}: {
+  readonly text: string | undefined;
+  readonly title?: string;
+}) {
   const [copied, setCopied] = useState<string>();
   if (text === undefined) return null;
   const isLong = text.length > SHOWN_CHARACTERS;

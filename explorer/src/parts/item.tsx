@@ -12,12 +12,18 @@ export interface ItemProps {
 /** An item of any model, large: a picture, or a row. */
 export function Item({ model, values, label, ranges }: ItemProps) {
   if (model.input.kind === 'vector') {
-    return values === undefined ? null : <RowTable input={model.input} values={values} ranges={ranges} caption={label} />;
+    return values === undefined ? null : (
+      <RowTable input={model.input} values={values} ranges={ranges} caption={label} />
+    );
   }
   const [, height, width] = model.input.shape;
   return (
     <figure class="item" data-wide={width > height}>
-      {values === undefined ? <div class="picture waiting" /> : <Picture values={values} input={model.input} label={label} />}
+      {values === undefined ? (
+        <div class="picture waiting" />
+      ) : (
+        <Picture values={values} input={model.input} label={label} />
+      )}
       <figcaption>{label}</figcaption>
     </figure>
   );

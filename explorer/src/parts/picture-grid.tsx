@@ -35,7 +35,6 @@ export function PictureGrid({ items, input, name, onPick }: PictureGridProps) {
     <div ref={grid} class={`picture-grid ${count > 64 ? 'many' : ''}`} onKeyDown={onKeyDown}>
       {Array.from({ length: count }, (_, place) => (
         <button
-          // biome-ignore lint/suspicious/noArrayIndexKey: an item is its place.
           key={place}
           type="button"
           tabIndex={place === current ? 0 : -1}

@@ -32,14 +32,26 @@ export function StartPicker({ model, label, start, kinds, onChange }: StartPicke
       />
       {start.kind === 'item' && (
         <div class="seed">
-          <NumberField label="Item" value={start.item} low={0} high={count - 1} onChange={(item) => onChange(startText({ kind: 'item', item }))} />
-          <button type="button" onClick={() => onChange(startText({ kind: 'item', item: Math.floor(Math.random() * count) }))}>
+          <NumberField
+            label="Item"
+            value={start.item}
+            low={0}
+            high={count - 1}
+            onChange={(item) => onChange(startText({ kind: 'item', item }))}
+          />
+          <button
+            type="button"
+            onClick={() => onChange(startText({ kind: 'item', item: Math.floor(Math.random() * count) }))}
+          >
             Another
           </button>
         </div>
       )}
       {start.kind === 'sample' && (
-        <SeedField value={start.seed} onChange={(seed) => onChange(startText({ kind: 'sample', seed, place: 0, temperature: 1 }))} />
+        <SeedField
+          value={start.seed}
+          onChange={(seed) => onChange(startText({ kind: 'sample', seed, place: 0, temperature: 1 }))}
+        />
       )}
     </div>
   );

@@ -93,7 +93,6 @@ export function MorphView({ model }: ViewProps) {
             <div class="film">
               {Array.from({ length: count }, (_, i) => (
                 <button
-                  // biome-ignore lint/suspicious/noArrayIndexKey: a frame is its place.
                   key={i}
                   type="button"
                   tabIndex={-1}
@@ -140,16 +139,19 @@ function useEnd(model: Model, name: string, otherwise: Start, label: number | un
   const [refusal, setRefusal] = useState<string>();
   const start = startOf(parameter(name), otherwise);
   const latent = useStart(model, upload === undefined ? start : undefined, label);
-  const encoded = useAnswer(upload && `${upload.name} ${label} ${JSON.stringify(upload.body).length}`, async (signal) => {
-    const { value } = await answered(signal, (options) =>
-      service.POST('/encode', {
-        params: { query: queryWithLabel(model, label ?? 0) },
-        body: upload?.body ?? {},
-        ...options,
-      }),
-    );
-    return { latent: Float32Array.from(value.mean[0] ?? []), label: label ?? 0 };
-  });
+  const encoded = useAnswer(
+    upload && `${upload.name} ${label} ${JSON.stringify(upload.body).length}`,
+    async (signal) => {
+      const { value } = await answered(signal, (options) =>
+        service.POST('/encode', {
+          params: { query: queryWithLabel(model, label ?? 0) },
+          body: upload?.body ?? {},
+          ...options,
+        }),
+      );
+      return { latent: Float32Array.from(value.mean[0] ?? []), label: label ?? 0 };
+    },
+  );
   return {
     start,
     upload,
@@ -169,12 +171,28 @@ function useEnd(model: Model, name: string, otherwise: Start, label: number | un
   };
 }
 
-function EndPanel({ model, title, name, end }: { readonly model: Model; readonly title: string; readonly name: string; readonly end: End }) {
+function EndPanel({
+  model,
+  title,
+  name,
+  end,
+}: {
+  readonly model: Model;
+  readonly title: string;
+  readonly name: string;
+  readonly end: End;
+}) {
   const { start, upload, refusal, answers, take, forget } = end;
   return (
     <section class="panel end" aria-label={title}>
       {upload === undefined ? (
-        <StartPicker model={model} label={title} start={start} kinds={['item', 'sample']} onChange={(text) => go({ [name]: text, frame: undefined })} />
+        <StartPicker
+          model={model}
+          label={title}
+          start={start}
+          kinds={['item', 'sample']}
+          onChange={(text) => go({ [name]: text, frame: undefined })}
+        />
       ) : (
         <p class="uploaded">
           {title}: {upload.name}{' '}
@@ -183,14 +201,17 @@ function EndPanel({ model, title, name, end }: { readonly model: Model; readonly
           </button>
         </p>
       )}
-      <FileDrop model={model} label={model.input.kind === 'image' ? 'Or an image of yours' : 'Or a row of yours'} onFile={take} />
+      <FileDrop
+        model={model}
+        label={model.input.kind === 'image' ? 'Or an image of yours' : 'Or a row of yours'}
+        onFile={take}
+      />
       {refusal !== undefined && (
         <p class="trouble" role="alert">
           {refusal}
         </p>
       )}
       {answers.map((answer, i) => (
-        // biome-ignore lint/suspicious/noArrayIndexKey: there are always these two.
         <TroubleNotice key={i} answer={answer} what="This end did not come." />
       ))}
     </section>
@@ -209,7 +230,6 @@ function Scrubber({ count, frame }: { readonly count: number; readonly frame: nu
       adjust({ frame: at < count ? at : period - at });
     }, FRAME_MS);
     return () => clearInterval(timer);
-    // biome-ignore lint/correctness/useExhaustiveDependencies: the frame is where it starts, and changes by it.
   }, [isPlaying, count]);
   return (
     <div class="scrubber">

@@ -6,7 +6,15 @@ import { useAnswer } from '../api/use-answer.js';
 import type { ViewProps } from '../explorer.js';
 import { addressOf, adjust, go, goTo, numericParameter } from '../location.js';
 import { itemOutput } from '../model/decode.js';
-import { cellText, columnsOf, type Model, queryOf, queryWithLabel, significant, type VectorInput } from '../model/model.js';
+import {
+  cellText,
+  columnsOf,
+  type Model,
+  queryOf,
+  queryWithLabel,
+  significant,
+  type VectorInput,
+} from '../model/model.js';
 import { startText } from '../model/start.js';
 import { ClassSelect, chosenClass } from '../parts/class-select.js';
 import { Command } from '../parts/command.js';
@@ -37,7 +45,12 @@ export function SamplesView({ model }: ViewProps) {
     JSON.stringify(query),
     (signal) =>
       answered(signal, (options) =>
-        service.POST('/sample', { params: { query }, headers: { accept: FLOAT32 }, parseAs: 'arrayBuffer', ...options }),
+        service.POST('/sample', {
+          params: { query },
+          headers: { accept: FLOAT32 },
+          parseAs: 'arrayBuffer',
+          ...options,
+        }),
       ),
     { live: true },
   );
@@ -74,7 +87,9 @@ export function SamplesView({ model }: ViewProps) {
             input={model.input}
             name={(place) => `Sample ${place}`}
             onPick={(place) =>
-              goTo(addressOf({ view: 'traversal', start: startText({ kind: 'sample', seed, place, temperature }), label }))
+              goTo(
+                addressOf({ view: 'traversal', start: startText({ kind: 'sample', seed, place, temperature }), label }),
+              )
             }
           />
           <p class="hint">A click traverses the latent space from a sample.</p>
@@ -115,7 +130,9 @@ function Downloads({ model, query }: { readonly model: Model; readonly query: Sa
       setFailure(`${title}: ${detail}`);
     }
   };
-  const formats = (Object.keys(FORMATS) as (keyof typeof FORMATS)[]).filter((format) => format !== 'png' || model.input.kind === 'image');
+  const formats = (Object.keys(FORMATS) as (keyof typeof FORMATS)[]).filter(
+    (format) => format !== 'png' || model.input.kind === 'image',
+  );
   return (
     <div class="downloads">
       {formats.map((format) => (
@@ -152,7 +169,6 @@ function SampleRows({ input, items }: { readonly input: VectorInput; readonly it
         </thead>
         <tbody>
           {Array.from({ length: count }, (_, row) => (
-            // biome-ignore lint/suspicious/noArrayIndexKey: a sample is its place.
             <tr key={row}>
               <th scope="row">{row}</th>
               {columns.map((column, i) => (

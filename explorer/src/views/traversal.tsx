@@ -42,7 +42,8 @@ export function TraversalView({ model }: ViewProps) {
     { live: true },
   );
   const ranges = useMemo(
-    () => (strips.value === undefined || model.input.kind !== 'vector' ? undefined : columnRanges(strips.value, model.input)),
+    () =>
+      strips.value === undefined || model.input.kind !== 'vector' ? undefined : columnRanges(strips.value, model.input),
     [strips.value, model],
   );
   const set = (index: number, value: number | undefined): void => {
@@ -153,7 +154,12 @@ function DimensionRow({ model, dimension, largest, value, isChanged, strip, rang
               onClick={() => onChange(Number(place.toFixed(3)))}
             >
               {isThere ? (
-                <Picture values={strip.subarray(i * model.itemSize, (i + 1) * model.itemSize)} input={input} label="" decorative />
+                <Picture
+                  values={strip.subarray(i * model.itemSize, (i + 1) * model.itemSize)}
+                  input={input}
+                  label=""
+                  decorative
+                />
               ) : (
                 <span class="picture waiting" />
               )}
@@ -172,7 +178,15 @@ const EFFECTS = 3;
 const LEAST_EFFECT = 0.03;
 
 /** Which columns follow a dimension of a table, and which way. */
-function Effects({ input, strip, ranges }: { readonly input: VectorInput; readonly strip: Float32Array; readonly ranges: DimensionRowProps['ranges'] }) {
+function Effects({
+  input,
+  strip,
+  ranges,
+}: {
+  readonly input: VectorInput;
+  readonly strip: Float32Array;
+  readonly ranges: DimensionRowProps['ranges'];
+}) {
   const columns = columnsOf(input);
   const last = (STRIP - 1) * columns.length;
   const effects = columns

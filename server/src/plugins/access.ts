@@ -45,7 +45,9 @@ export const access = fp(
         if (name === undefined) return unauthorized(key, 'an admin key');
         return new ProblemError('FORBIDDEN', 'this route takes an admin key; this is another');
       }
-      return name !== undefined || users.isEmpty || config.open === true || isOpen(url, open) ? undefined : unauthorized(key, 'a key');
+      return name !== undefined || users.isEmpty || config.open === true || isOpen(url, open)
+        ? undefined
+        : unauthorized(key, 'a key');
     };
     app.addHook('onRequest', (request, _reply, done) => done(refusal(request)));
   },

@@ -5,9 +5,10 @@ import statics from '@fastify/static';
 import type { FastifyInstance } from 'fastify';
 
 /** Where Vite writes the page; the package is found as any other, in a checkout, an image or an installation. */
-const BUILT = fileURLToPath(new URL('dist/', import.meta.resolve('@elbo/explorer/package.json')));
+const BUILT = fileURLToPath(new URL('dist/page/', import.meta.resolve('@elbo/explorer/package.json')));
 
-const NOT_BUILT = 'The explorer is not built: run npm run build. The service works without it; /docs lists its routes.\n';
+const NOT_BUILT =
+  'The explorer is not built: run npm run build. The service works without it; /docs lists its routes.\n';
 
 /** Nothing but files of this server, pictures that the page made itself, and no script or style inside the page. */
 const POLICY = {
@@ -35,7 +36,9 @@ export async function explorer(app: FastifyInstance, { explorer: root = BUILT }:
     route.config = { ...route.config, open: true };
   });
   if (!existsSync(`${root}/index.html`)) {
-    app.get('/', { schema: { hide: true } }, async (_request, reply) => reply.type('text/plain; charset=utf-8').send(NOT_BUILT));
+    app.get('/', { schema: { hide: true } }, async (_request, reply) =>
+      reply.type('text/plain; charset=utf-8').send(NOT_BUILT),
+    );
     return;
   }
   app.addHook('onRequest', async (_request, reply) => {

@@ -42,10 +42,17 @@ export function AnomalyView({ model }: ViewProps) {
   const label = chosenClass(model);
   const text = parameter('input');
   const isFile = text === 'file';
-  const source = isFile ? undefined : sourceOf(text, model, { kind: hasItems ? 'item' : 'sample', number: hasItems ? 0 : 1 });
+  const source = isFile
+    ? undefined
+    : sourceOf(text, model, { kind: hasItems ? 'item' : 'sample', number: hasItems ? 0 : 1 });
   const named = useInput(model, source, label);
   const input = isFile ? uploads[place] : named.input;
-  const kinds: SourceKind[] = [...(hasItems ? (['item'] as const) : []), 'sample', 'noise', ...(model.input.kind === 'vector' ? (['row'] as const) : [])];
+  const kinds: SourceKind[] = [
+    ...(hasItems ? (['item'] as const) : []),
+    'sample',
+    'noise',
+    ...(model.input.kind === 'vector' ? (['row'] as const) : []),
+  ];
   const asSource = (kind: SourceKind): string => {
     if (kind !== 'row') return `${kind}:${kind === 'item' ? 0 : 1}`;
     return rowText(input?.values ?? new Float32Array(model.itemSize).fill(Number.NaN));
@@ -92,10 +99,21 @@ export function AnomalyView({ model }: ViewProps) {
           <SeedField value={source.number} onChange={(seed) => go({ input: `${source.kind}:${seed}` })} />
         )}
         {isFile && uploads.length > 1 && (
-          <NumberField label="Row" value={place + 1} low={1} high={uploads.length} onChange={(row) => setPlace(row - 1)} />
+          <NumberField
+            label="Row"
+            value={place + 1}
+            low={1}
+            high={uploads.length}
+            onChange={(row) => setPlace(row - 1)}
+          />
         )}
         <ClassSelect model={model} otherwise="its own" />
-        <FileDrop model={model} label={model.input.kind === 'image' ? 'An image of yours' : 'Rows of yours'} takesPaste onFile={take} />
+        <FileDrop
+          model={model}
+          label={model.input.kind === 'image' ? 'An image of yours' : 'Rows of yours'}
+          takesPaste
+          onFile={take}
+        />
       </div>
       {refusal !== undefined && (
         <p class="trouble" role="alert">
@@ -103,12 +121,17 @@ export function AnomalyView({ model }: ViewProps) {
         </p>
       )}
       {named.answers.map((answer, i) => (
-        // biome-ignore lint/suspicious/noArrayIndexKey: there are always these two.
         <TroubleNotice key={i} answer={answer} what="The item did not come." />
       ))}
-      {isFile && input === undefined && <p class="hint">The address names a file, which only its owner has: choose it again.</p>}
-      {input !== undefined && <Judgement model={model} input={input} label={label ?? input.label ?? 0} ranges={named.ranges} />}
-      {input === undefined && !isFile && named.answers.some(({ pending }) => pending) && <Busy label="Looking for the item" />}
+      {isFile && input === undefined && (
+        <p class="hint">The address names a file, which only its owner has: choose it again.</p>
+      )}
+      {input !== undefined && (
+        <Judgement model={model} input={input} label={label ?? input.label ?? 0} ranges={named.ranges} />
+      )}
+      {input === undefined && !isFile && named.answers.some(({ pending }) => pending) && (
+        <Busy label="Looking for the item" />
+      )}
     </>
   );
 }
@@ -163,13 +186,22 @@ function Judgement({ model, input, label, ranges }: JudgementProps) {
         <section class="panel" aria-label="The item">
           {model.input.kind === 'image' && (
             <figure class="item">
-              <HeatMap values={input.values} errors={showsWhere ? errors : undefined} input={model.input} label={input.name} />
+              <HeatMap
+                values={input.values}
+                errors={showsWhere ? errors : undefined}
+                input={model.input}
+                label={input.name}
+              />
               <figcaption>{input.name}</figcaption>
             </figure>
           )}
           {isImage && (
             <label class="check">
-              <input type="checkbox" checked={showsWhere} onChange={() => go({ where: showsWhere ? 'no' : undefined })} />
+              <input
+                type="checkbox"
+                checked={showsWhere}
+                onChange={() => go({ where: showsWhere ? 'no' : undefined })}
+              />
               <span>Show where it is unusual</span>
             </label>
           )}
@@ -206,7 +238,9 @@ function Judgement({ model, input, label, ranges }: JudgementProps) {
                 step={0.01}
                 text={percent(fpr)}
                 hint={`Of 10,000 normal items about ${Math.round(fpr * 10_000)} are called anomalous.`}
-                onChange={(exponent) => adjust({ fpr: Number(Math.max(least, Math.min(0.5, 10 ** exponent)).toPrecision(3)) })}
+                onChange={(exponent) =>
+                  adjust({ fpr: Number(Math.max(least, Math.min(0.5, 10 ** exponent)).toPrecision(3)) })
+                }
               />
             </>
           )}
@@ -230,7 +264,11 @@ function Judgement({ model, input, label, ranges }: JudgementProps) {
 /** A file goes as it is, so that the command can name it; anything else in JSON. */
 function bodyOf({ file, body }: GivenInput, headers: Readonly<Record<string, string>> = {}) {
   if (file === undefined) return { headers, body };
-  return { headers: { ...headers, 'content-type': file.type }, body: file, bodySerializer: (whole: unknown) => whole as File };
+  return {
+    headers: { ...headers, 'content-type': file.type },
+    body: file,
+    bodySerializer: (whole: unknown) => whole as File,
+  };
 }
 
 interface VerdictProps {

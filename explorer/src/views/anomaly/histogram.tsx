@@ -42,7 +42,6 @@ export function Histogram({ scores, threshold, score }: HistogramProps) {
           const height = Math.sqrt(count / most) * (BASE - 34);
           return (
             <rect
-              // biome-ignore lint/suspicious/noArrayIndexKey: a bar is its place.
               key={i}
               class={(i + 0.5) * width > at(threshold) ? 'bar over' : 'bar'}
               x={i * width + 0.5}
@@ -54,7 +53,12 @@ export function Histogram({ scores, threshold, score }: HistogramProps) {
         })}
         <line class="base" x1="0" x2={WIDTH} y1={BASE} y2={BASE} />
         <line class="threshold" x1={at(threshold)} x2={at(threshold)} y1="18" y2={BASE + 6} />
-        <text class="threshold-text" x={at(threshold)} y={HEIGHT - 6} text-anchor={at(threshold) > WIDTH - 60 ? 'end' : 'middle'}>
+        <text
+          class="threshold-text"
+          x={at(threshold)}
+          y={HEIGHT - 6}
+          text-anchor={at(threshold) > WIDTH - 60 ? 'end' : 'middle'}
+        >
           threshold {significant(threshold, 3)}
         </text>
         {score !== undefined && (

@@ -1,5 +1,5 @@
 import { cellText, columnsOf, type VectorInput } from '../../model/model.js';
-import { valueOf } from '../../model/table-text.js';
+import { cellValue } from '../../model/table-text.js';
 
 export interface RowEditorProps {
   readonly input: VectorInput;
@@ -27,7 +27,7 @@ export function RowEditor({ input, values, onChange }: RowEditorProps) {
                 inputMode="decimal"
                 onChange={(event) => {
                   try {
-                    onChange(values.with(i, valueOf(event.currentTarget.value, column)));
+                    onChange(values.with(i, cellValue(event.currentTarget.value, column)));
                     event.currentTarget.setCustomValidity('');
                   } catch (error) {
                     event.currentTarget.setCustomValidity((error as Error).message);
@@ -39,7 +39,11 @@ export function RowEditor({ input, values, onChange }: RowEditorProps) {
               <select
                 id={id}
                 value={Number.isNaN(value) ? '' : String(value)}
-                onChange={(event) => onChange(values.with(i, event.currentTarget.value === '' ? Number.NaN : Number(event.currentTarget.value)))}
+                onChange={(event) =>
+                  onChange(
+                    values.with(i, event.currentTarget.value === '' ? Number.NaN : Number(event.currentTarget.value)),
+                  )
+                }
               >
                 <option value="">missing</option>
                 {categories.map((text, code) => (

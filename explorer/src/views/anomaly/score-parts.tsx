@@ -23,7 +23,9 @@ export function Components({ model, score }: ComponentsProps) {
   const others = useAnswer(isThere ? 'others' : undefined, async (signal) => {
     if (points.value === undefined) return [];
     const { count, labels } = points.value;
-    const items = Array.from({ length: Math.min(COMPARED, count) }, (_, i) => Math.floor((i * count) / Math.min(COMPARED, count)));
+    const items = Array.from({ length: Math.min(COMPARED, count) }, (_, i) =>
+      Math.floor((i * count) / Math.min(COMPARED, count)),
+    );
     const inputs = items.map((item) => points.value && inputOfItem(model, points.value, item));
     const { value } = await answered(signal, (options) =>
       service.POST('/anomaly-score', {
@@ -65,7 +67,9 @@ export function Components({ model, score }: ComponentsProps) {
               </dt>
               <dd>
                 <b>{significant(value, 4)}</b> {unit}
-                {others.value && <Scale value={value} others={others.value.map(({ components }) => components[name] ?? 0)} />}
+                {others.value && (
+                  <Scale value={value} others={others.value.map(({ components }) => components[name] ?? 0)} />
+                )}
                 <small>{meaning}</small>
               </dd>
             </div>
@@ -83,10 +87,14 @@ function Scale({ value, others }: { readonly value: number; readonly others: rea
   const at = (place: number) => (high > low ? 4 + (192 * (place - low)) / (high - low) : 100);
   const above = others.filter((other) => other >= value).length;
   return (
-    <svg class="scale" viewBox="0 0 200 18" role="img" aria-label={`${above} of ${others.length} reference items are at least as high`}>
+    <svg
+      class="scale"
+      viewBox="0 0 200 18"
+      role="img"
+      aria-label={`${above} of ${others.length} reference items are at least as high`}
+    >
       <line x1="4" x2="196" y1="9" y2="9" />
       {others.map((other, i) => (
-        // biome-ignore lint/suspicious/noArrayIndexKey: an item is its place.
         <circle key={i} cx={at(other)} cy="9" r="3" />
       ))}
       <path d={`M${at(value)} 1v16`} />
@@ -95,7 +103,11 @@ function Scale({ value, others }: { readonly value: number; readonly others: rea
 }
 
 /** The columns of a row that contribute most, with what was expected of them. */
-export function Contributions({ contributions }: { readonly contributions: NonNullable<AnomalyScore['contributions']> }) {
+export function Contributions({
+  contributions,
+}: {
+  readonly contributions: NonNullable<AnomalyScore['contributions']>;
+}) {
   const most = Math.max(...contributions.map(({ nats }) => nats), 1e-9);
   const shown = (value: number | string | null) =>
     value === null ? 'missing' : typeof value === 'number' ? significant(value) : value;

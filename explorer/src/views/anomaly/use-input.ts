@@ -53,7 +53,6 @@ export function useInput(model: Model, source: Source | undefined, label: number
   );
   const sheet = points.value?.sheet.value;
   const text = source?.kind === 'row' ? rowText(source.values) : `${source?.kind} ${source?.number}`;
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the text stands for the source, and the sheet is looked into.
   const input = useMemo(() => {
     if (source === undefined) return undefined;
     if (source.kind === 'row') return inputOfRow(model, source.values);

@@ -38,27 +38,29 @@ const NEIGHBOURS = 16;
 /** A class that is nowhere among its own has no place for its name. */
 const LEAST_SHARE = 0.6;
 
-/** Of each class the point with most of its own around it: a median may lie between two clusters, or among others. */
-function middlesOf({ labels, labelNames, count }: Points, { places, index }: Projection): ([number, number] | undefined)[] {
+/** Of each class the point nearest to its middle that is among its own: the middle itself may lie between two clusters. */
+function middlesOf(
+  { labels, labelNames, count }: Points,
+  { places, index }: Projection,
+): ([number, number] | undefined)[] {
   const members = labelNames.map((): number[] => []);
   for (let point = 0; point < count; point++) members[labels?.[point] ?? -1]?.push(point);
   return members.map((own, label) => {
     const stride = Math.max(1, Math.floor(own.length / CANDIDATES));
-    let best: [number, number] | undefined;
-    let most = LEAST_SHARE * NEIGHBOURS;
-    let least = Number.POSITIVE_INFINITY;
-    for (let i = 0; i < own.length; i += stride) {
-      const point = own[i] ?? 0;
-      const place: [number, number] = [places[2 * point] ?? 0, places[2 * point + 1] ?? 0];
-      const near = index.nearest(...place, NEIGHBOURS);
-      const alike = near.filter((neighbour) => labels?.[neighbour.point] === label).length;
-      const spread = near.at(-1)?.distance ?? 0;
-      // Of places among none but its own, the densest.
-      if (alike < most || (alike === most && spread >= least)) continue;
-      best = place;
-      most = alike;
-      least = spread;
-    }
-    return best;
+    const among = own
+      .filter((_, i) => i % stride === 0)
+      .map((point): [number, number] => [places[2 * point] ?? 0, places[2 * point + 1] ?? 0])
+      .filter((place) => {
+        const near = index.nearest(...place, NEIGHBOURS);
+        return near.filter(({ point }) => labels?.[point] === label).length >= LEAST_SHARE * NEIGHBOURS;
+      });
+    if (among.length === 0) return undefined;
+    const [x, y] = [median(among.map(([across]) => across)), median(among.map(([, up]) => up))];
+    const away = (place: readonly [number, number]) => Math.hypot(place[0] - x, place[1] - y);
+    return among.reduce((best, place) => (away(place) < away(best) ? place : best));
   });
+}
+
+function median(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[values.length >> 1] ?? 0;
 }

@@ -17,9 +17,11 @@ export function Legend({ points, hidden }: { readonly points: Points; readonly h
             <button
               type="button"
               aria-pressed={!hidden.has(label)}
-              onClick={() => show(hidden.has(label) ? [...hidden].filter((other) => other !== label) : [...hidden, label])}
+              onClick={() =>
+                show(hidden.has(label) ? [...hidden].filter((other) => other !== label) : [...hidden, label])
+              }
             >
-              <span class="swatch" style={{ background: classColour(colours, label) }} />
+              <span class="swatch" style={{ '--swatch': classColour(colours, label) }} />
               <span>{name}</span>
               <span class="count">{counts[label]}</span>
             </button>

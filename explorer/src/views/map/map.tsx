@@ -64,7 +64,8 @@ function MapOf({ model, points }: { readonly model: Model; readonly points: Poin
   const label = labelOf(model, points, projection, pin);
   const latent = pin && projection.latentAt(pin.x, pin.y);
   const ranges = useMemo(
-    () => (points.rows === undefined || model.input.kind !== 'vector' ? undefined : columnRanges(points.rows, model.input)),
+    () =>
+      points.rows === undefined || model.input.kind !== 'vector' ? undefined : columnRanges(points.rows, model.input),
     [points, model],
   );
   const decoded = useAnswer(
@@ -85,13 +86,25 @@ function MapOf({ model, points }: { readonly model: Model; readonly points: Poin
             label="Projection"
             value={kind}
             options={kinds.map((value) => ({ value, text: KIND_NAMES[value] }))}
-            onChange={(value) => go({ projection: value === kinds[0] ? undefined : value, at: undefined, look: undefined })}
+            onChange={(value) =>
+              go({ projection: value === kinds[0] ? undefined : value, at: undefined, look: undefined })
+            }
           />
         )}
         {kind === 'dimensions' && (
           <>
-            <Select label="Across" value={String(x)} options={dimensionOptions} onChange={(value) => go({ x: value, at: undefined, look: undefined })} />
-            <Select label="Up" value={String(y)} options={dimensionOptions} onChange={(value) => go({ y: value, at: undefined, look: undefined })} />
+            <Select
+              label="Across"
+              value={String(x)}
+              options={dimensionOptions}
+              onChange={(value) => go({ x: value, at: undefined, look: undefined })}
+            />
+            <Select
+              label="Up"
+              value={String(y)}
+              options={dimensionOptions}
+              onChange={(value) => go({ y: value, at: undefined, look: undefined })}
+            />
           </>
         )}
         {model.classes !== undefined && (
@@ -130,20 +143,27 @@ function MapOf({ model, points }: { readonly model: Model; readonly points: Poin
             </p>
           ) : (
             <>
-              <Item model={model} values={decoded.value?.items} label="Decoded here" ranges={ranges} />
+              <div class="pair">
+                <Item model={model} values={decoded.value?.items} label="Decoded here" ranges={ranges} />
+                {near !== undefined && (
+                  <Item
+                    model={model}
+                    values={itemOf(points, near.point, model)}
+                    label={`Nearest: ${nameOf(points, near.point)}`}
+                    ranges={ranges}
+                  />
+                )}
+              </div>
               <TroubleNotice answer={decoded} what="Not decoded." />
-              <p class="hint">The latent: {projection.explanation}.</p>
-              {near !== undefined && (
-                <div class="nearest">
-                  <Item model={model} values={itemOf(points, near.point, model)} label={`Nearest: ${nameOf(points, near.point)}`} ranges={ranges} />
-                  {points.kind === 'reference' && (
-                    <p class="links">
-                      <Link href={addressOf({ view: 'traversal', start: `item:${near.point}` })}>Traverse from it</Link>
-                      <Link href={addressOf({ view: 'anomaly', input: `item:${near.point}` })}>Score it</Link>
-                    </p>
-                  )}
-                </div>
+              {near !== undefined && points.kind === 'reference' && (
+                <p class="links">
+                  <Link href={addressOf({ view: 'traversal', start: `item:${near.point}` })}>
+                    Traverse from the nearest
+                  </Link>
+                  <Link href={addressOf({ view: 'anomaly', input: `item:${near.point}` })}>Score it</Link>
+                </p>
               )}
+              <p class="hint">The latent: {projection.explanation}.</p>
             </>
           )}
           {points.labels && <Legend points={points} hidden={hidden} />}

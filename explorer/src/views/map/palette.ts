@@ -5,8 +5,30 @@ import { signal } from '@preact/signals';
  * in OKLab, as seen by eyes with all cones and (Machado et al., 2009) without those for long, medium or short waves: 0.10 in both. Each
  * has a contrast of at least 3 with its background; the first of them differ most.
  */
-const LIGHT = ['#490b94', '#aa9117', '#781d00', '#5e71af', '#639bb4', '#9e6d59', '#683bbb', '#592656', '#794d69', '#964101'];
-const DARK = ['#8768d6', '#f4de87', '#bf6c56', '#a8bcf5', '#b5e7fd', '#e7b8a6', '#ab8eff', '#9d6d98', '#c096af', '#dd8f66'];
+const LIGHT = [
+  '#490b94',
+  '#aa9117',
+  '#781d00',
+  '#5e71af',
+  '#639bb4',
+  '#9e6d59',
+  '#683bbb',
+  '#592656',
+  '#794d69',
+  '#964101',
+];
+const DARK = [
+  '#8768d6',
+  '#f4de87',
+  '#bf6c56',
+  '#a8bcf5',
+  '#b5e7fd',
+  '#e7b8a6',
+  '#ab8eff',
+  '#9d6d98',
+  '#c096af',
+  '#dd8f66',
+];
 
 export type Rgb = readonly [red: number, green: number, blue: number];
 

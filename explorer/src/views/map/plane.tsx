@@ -149,10 +149,12 @@ export function Plane(props: PlaneProps) {
   const shownPin = pin && view.toPage(pin.x, pin.y);
   const shownCursor = cursor.value && view.toPage(cursor.value.x, cursor.value.y);
   const over = hovered.value;
-  const ring = over === undefined ? undefined : view.toPage(projection.places[2 * over] ?? 0, projection.places[2 * over + 1] ?? 0);
+  const ring =
+    over === undefined
+      ? undefined
+      : view.toPage(projection.places[2 * over] ?? 0, projection.places[2 * over + 1] ?? 0);
   return (
     <div class="plane">
-      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: an application takes keys of its own. */}
       <div
         ref={stage}
         class="stage"
@@ -196,10 +198,20 @@ export function Plane(props: PlaneProps) {
         </span>
       </div>
       <div class="zoom">
-        <button type="button" aria-label="Zoom in" title="Zoom in (+)" onClick={() => onViewport(view.zoomed(ZOOM_STEP))}>
+        <button
+          type="button"
+          aria-label="Zoom in"
+          title="Zoom in (+)"
+          onClick={() => onViewport(view.zoomed(ZOOM_STEP))}
+        >
           <Icon name="plus" />
         </button>
-        <button type="button" aria-label="Zoom out" title="Zoom out (−)" onClick={() => onViewport(view.zoomed(1 / ZOOM_STEP))}>
+        <button
+          type="button"
+          aria-label="Zoom out"
+          title="Zoom out (−)"
+          onClick={() => onViewport(view.zoomed(1 / ZOOM_STEP))}
+        >
           <Icon name="minus" />
         </button>
         <button type="button" aria-label="Show all points" title="Show all (0)" onClick={() => onViewport(undefined)}>

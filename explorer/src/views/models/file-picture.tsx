@@ -28,5 +28,9 @@ export function FilePicture({ model, file, label, class: className }: FilePictur
   if (answer.trouble !== undefined && address === undefined) {
     return label === '' ? null : <p class="hint">{label}: this version has no such file.</p>;
   }
-  return address === undefined ? <div class={`${className} waiting`} /> : <img class={className} src={address} alt={label} />;
+  return address === undefined ? (
+    <div class={`${className} waiting`} />
+  ) : (
+    <img class={className} src={address} alt={label} />
+  );
 }

@@ -3,8 +3,8 @@ import type { ViewProps } from '../../explorer.js';
 import { addressWith } from '../../location.js';
 import { dimensionName, type Model, percent, significant } from '../../model/model.js';
 import { Command } from '../../parts/command.js';
-import { FilePicture } from './file-picture.js';
 import { Link } from '../../parts/link.js';
+import { FilePicture } from './file-picture.js';
 import { TrainingRecord } from './training-record.js';
 
 /** The generator of the document takes a field of this name for examples of its schema. */
@@ -30,7 +30,10 @@ export function ModelsView({ model, models }: ViewProps) {
         <p>{details.description}</p>
         <dl class="facts">
           <Fact name="Takes" value={inputWords(model)} />
-          <Fact name="Latent dimensions" value={`${model.latentSize}, of which ${details.latent.active_units} active`} />
+          <Fact
+            name="Latent dimensions"
+            value={`${model.latentSize}, of which ${details.latent.active_units} active`}
+          />
           <Fact name="Family" value={details.family} />
           <Fact name="Likelihood" value={details.likelihood.kind} />
           <Fact name="Prior" value={details.prior.kind} />
@@ -43,7 +46,12 @@ export function ModelsView({ model, models }: ViewProps) {
       <Latents model={model} />
       <section aria-label="Training">
         <h2>Training</h2>
-        <FilePicture model={model} file="training-curves.svg" label={`Training curves of ${model.name}`} class="curves" />
+        <FilePicture
+          model={model}
+          file="training-curves.svg"
+          label={`Training curves of ${model.name}`}
+          class="curves"
+        />
         <TrainingRecord record={details.training} />
       </section>
       <section aria-label="Files">
@@ -74,7 +82,9 @@ export function ModelsView({ model, models }: ViewProps) {
           </table>
         </div>
       </section>
-      <Command text={`curl '${location.origin}/models/${encodeURIComponent(model.name)}?version=${encodeURIComponent(model.version)}'`} />
+      <Command
+        text={`curl '${location.origin}/models/${encodeURIComponent(model.name)}?version=${encodeURIComponent(model.version)}'`}
+      />
     </>
   );
 }
@@ -135,18 +145,20 @@ function Metrics({ model }: { readonly model: Model }) {
             </tr>
           </thead>
           <tbody>
-            {Object.entries(model.details.metrics as Record<string, Metric>).map(([name, { value, unit, split, examples, protocol }]) => (
-              <tr key={name}>
-                <th scope="row">{name.replaceAll('_', ' ')}</th>
-                <td class="number">
-                  {significant(value)} {unit}
-                </td>
-                <td>
-                  {examples.toLocaleString('en')} of {split}
-                </td>
-                <td class="long">{protocol}</td>
-              </tr>
-            ))}
+            {Object.entries(model.details.metrics as Record<string, Metric>).map(
+              ([name, { value, unit, split, examples, protocol }]) => (
+                <tr key={name}>
+                  <th scope="row">{name.replaceAll('_', ' ')}</th>
+                  <td class="number">
+                    {significant(value)} {unit}
+                  </td>
+                  <td>
+                    {examples.toLocaleString('en')} of {split}
+                  </td>
+                  <td class="long">{protocol}</td>
+                </tr>
+              ),
+            )}
           </tbody>
         </table>
       </div>
@@ -163,16 +175,15 @@ function Latents({ model }: { readonly model: Model }) {
     <section aria-label="Latent structure">
       <h2>Latent structure</h2>
       <p>
-        The latent tells {significant(total, 3)} nats of an item on average; this is how they spread over its dimensions.
+        The latent tells {significant(total, 3)} nats of an item on average; this is how they spread over its
+        dimensions.
       </p>
       <ol class="kl-list">
         {all.map(({ kl, index }) => (
           <li key={index} class={kl < 0.01 ? 'idle' : ''}>
             <span>{dimensionName(index)}</span>
             <span class="amount" style={{ width: `${Math.max(0.3, (72 * kl) / Math.max(most, 1e-9))}%` }} />
-            <span class="count">
-              {kl < 0.01 ? 'idle' : `${kl.toFixed(2)} nats · ${percent(kl / total)}`}
-            </span>
+            <span class="count">{kl < 0.01 ? 'idle' : `${kl.toFixed(2)} nats · ${percent(kl / total)}`}</span>
           </li>
         ))}
       </ol>

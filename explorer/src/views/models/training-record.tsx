@@ -43,7 +43,9 @@ function entriesOf(value: unknown, path: string): [string, string][] {
 function text(name: string, value: unknown): string {
   if (name === 'seconds' && typeof value === 'number') return duration(value);
   if (typeof value === 'string') return value;
-  return Array.isArray(value) && value.every((inner) => typeof inner !== 'object') ? value.join(', ') : JSON.stringify(value);
+  return Array.isArray(value) && value.every((inner) => typeof inner !== 'object')
+    ? value.join(', ')
+    : JSON.stringify(value);
 }
 
 function duration(seconds: number): string {
