@@ -66,7 +66,7 @@ describe('a server with keys', () => {
     for (const path of ['/health/live', '/health/ready']) {
       expect((await request(running.url).get(path)).status).toBe(200);
     }
-    for (const path of ['/metrics', '/docs', '/docs/json', '/openapi.json', '/', '/models', '/nowhere']) {
+    for (const path of ['/metrics', '/docs', '/docs/json', '/openapi.json', '/models', '/nowhere']) {
       expect((await request(running.url).get(path)).status, path).toBe(401);
     }
     const health = await request(running.url).get('/health/../metrics');

@@ -167,7 +167,7 @@ export function Plane(props: PlaneProps) {
           hovered.value = undefined;
         }}
       >
-        <canvas ref={canvas} aria-hidden="true" />
+        <canvas ref={canvas} />
         <svg class="marks" width={size.value.width} height={size.value.height} aria-hidden="true">
           {points.labels && <ClassNames points={points} projection={projection} view={view} hidden={hidden} />}
           {ring && <circle class="ring" cx={ring[0]} cy={ring[1]} r="8" />}

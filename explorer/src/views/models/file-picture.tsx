@@ -25,9 +25,8 @@ export function FilePicture({ model, file, label, class: className }: FilePictur
     setAddress(created);
     return () => URL.revokeObjectURL(created);
   }, [answer.value]);
-  if (answer.trouble !== undefined && address === undefined) {
-    return label === '' ? null : <p class="hint">{label}: this version has no such file.</p>;
-  }
+  // Only versions that another program wrote come without.
+  if (answer.trouble !== undefined && address === undefined) return null;
   return address === undefined ? (
     <div class={`${className} waiting`} />
   ) : (

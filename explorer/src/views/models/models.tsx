@@ -10,6 +10,8 @@ import { TrainingRecord } from './training-record.js';
 /** The generator of the document takes a field of this name for examples of its schema. */
 type Metric = ModelDetails['metrics'][string] & { readonly examples: number };
 
+const CURVES = 'training-curves.svg';
+
 /** Every loaded version, and all that is known of one. */
 export function ModelsView({ model, models }: ViewProps) {
   const { details } = model;
@@ -46,12 +48,9 @@ export function ModelsView({ model, models }: ViewProps) {
       <Latents model={model} />
       <section aria-label="Training">
         <h2>Training</h2>
-        <FilePicture
-          model={model}
-          file="training-curves.svg"
-          label={`Training curves of ${model.name}`}
-          class="curves"
-        />
+        {details.files.some(({ name }) => name === CURVES) && (
+          <FilePicture model={model} file={CURVES} label={`Training curves of ${model.name}`} class="curves" />
+        )}
         <TrainingRecord record={details.training} />
       </section>
       <section aria-label="Files">
