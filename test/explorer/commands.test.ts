@@ -88,10 +88,10 @@ describeExplorer('the command under a view', ({ open }) => {
     const shown = await page.locator('.judgement-words dd').allTextContents();
     expect(Number(shown[0])).toBeCloseTo(answer.scores[0].score, 2);
 
-    await page.goto(`${new URL(page.url()).origin}/?model=tabled&view=anomaly&input=row:1,,2,3&fpr=0.2`);
+    await page.goto(`${new URL(page.url()).origin}/?model=tabled&view=anomaly&input=row:1,5,2,3&fpr=0.2`);
     await page.locator('.contributions').waitFor();
     const command = await commandOf(page);
-    expect(command).toContain('{"rows":[{"temperature":1,"pressure":null,"colour":"blue","flow":3}]}');
+    expect(command).toContain('{"rows":[{"temperature":1,"pressure":5,"colour":"blue","flow":3}]}');
     const scored = JSON.parse(await shell(command));
     expect(scored.false_positive_rate).toBe(0.2);
     expect(await page.locator('.contributions tbody th').allTextContents()).toEqual(

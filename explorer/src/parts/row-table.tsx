@@ -11,7 +11,8 @@ export interface RowTableProps {
 /** A row of a table, column below column, with a bar where each value lies among the usual ones. */
 export function RowTable({ input, values, ranges, caption }: RowTableProps) {
   return (
-    <div class="row-table">
+    // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reached by the keyboard.
+    <section class="row-table" aria-label={caption} tabIndex={0}>
       <table>
         <caption>{caption}</caption>
         <thead>
@@ -39,7 +40,7 @@ export function RowTable({ input, values, ranges, caption }: RowTableProps) {
           })}
         </tbody>
       </table>
-    </div>
+    </section>
   );
 }
 
