@@ -57,40 +57,66 @@ ENV PATH=/usr/local/bin \
 # The image's user `node`, as a number: Kubernetes' runAsNonRoot can't judge a name.
 USER 1000:1000
 
+# ---- the service ----
+FROM scratch AS service-files
+COPY LICENSE /app/
+COPY --from=server-dependencies /app /app
+COPY --from=build /app/models/dist /app/models/dist
+COPY --from=build /app/server/dist /app/server/dist
+# Apart from the code of @elbo/models, so that a store mounted in its place hides nothing else. A new volume takes the owner over.
+COPY --from=build --chown=1000:1000 /store/models /models
+
 FROM minimal AS server
 LABEL org.opencontainers.image.title="Elbo" \
       org.opencontainers.image.description="Variational autoencoders as a service: embeddings, synthetic samples and anomaly scores." \
       org.opencontainers.image.licenses="Apache-2.0"
+COPY --from=service-files / /
 WORKDIR /app
-COPY LICENSE ./
-COPY --from=server-dependencies /app ./
-COPY --from=build /app/models/dist models/dist
-COPY --from=build /app/server/dist server/dist
-# Apart from the code of @elbo/models, so that a store mounted in its place hides nothing else. A new volume takes the owner over.
-COPY --from=build --chown=1000:1000 /store/models /models
 ENV ELBO_MODELS_DIR=/models
 EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --start-interval=1s --retries=3 \
-    CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.ELBO_PORT || 8080}/health/ready`).then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
+    CMD ["node", "server/dist/healthcheck.js"]
 # As process 1, Node.js would ignore SIGTERM until the server handles it.
 ENTRYPOINT ["tini", "--"]
 CMD ["node", "server/dist/main.js"]
 
+# ---- the service on an NVIDIA GPU: CUDA 13 is what ONNX Runtime's provider is built for; it needs driver 580 or newer ----
+FROM --platform=linux/amd64 nvidia/cuda:13.0.2-cudnn-runtime-ubuntu24.04 AS server-cuda
+LABEL org.opencontainers.image.title="Elbo for CUDA" \
+      org.opencontainers.image.description="Variational autoencoders as a service, on an NVIDIA GPU." \
+      org.opencontainers.image.licenses="Apache-2.0"
+COPY --from=root /root-file-system/usr/local/bin /usr/local/bin
+COPY --from=service-files / /
+WORKDIR /app
+# ONNX Runtime's own script, else PyPI's wheel of the same version; it ends the build where a library is missing.
+COPY server/scripts/install-cuda-provider.mjs server/scripts/
+RUN node server/scripts/install-cuda-provider.mjs
+# `cuda`, and not `auto`: a container that was given no GPU says so and ends.
+ENV NODE_ENV=production \
+    ELBO_MODELS_DIR=/models \
+    ELBO_PROVIDER=cuda \
+    CUDA_CACHE_PATH=/tmp/cuda
+USER 1000:1000
+EXPOSE 8080
+HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --start-interval=1s --retries=3 \
+    CMD ["node", "server/dist/healthcheck.js"]
+ENTRYPOINT ["tini", "--"]
+CMD ["node", "server/dist/main.js"]
+
+# ---- the `elbo` command ----
 FROM minimal AS training
 LABEL org.opencontainers.image.title="Elbo training" \
       org.opencontainers.image.description="Trains variational autoencoders and exports them to ONNX." \
       org.opencontainers.image.licenses="Apache-2.0"
-WORKDIR /app
-COPY LICENSE ./
-COPY --from=training-dependencies /app ./
-COPY --from=build-training /app/models/dist models/dist
-COPY --from=build-training /app/training/bin training/bin
-COPY --from=build-training /app/training/assets training/assets
-COPY --from=build-training /app/training/presets training/presets
-COPY --from=build-training /app/training/dist training/dist
+COPY LICENSE /app/
+COPY --from=training-dependencies /app /app
+COPY --from=build-training /app/models/dist /app/models/dist
+COPY --from=build-training /app/training/bin /app/training/bin
+COPY --from=build-training /app/training/assets /app/training/assets
+COPY --from=build-training /app/training/presets /app/training/presets
+COPY --from=build-training /app/training/dist /app/training/dist
 # The same store as the service's, so that either of them may be the one that a new volume is filled from.
-COPY --from=build --chown=1000:1000 /store/models /models
-COPY --from=build --chown=1000:1000 /store/classifiers /classifiers
+COPY --from=build --chown=1000:1000 /store /
 # Here `models` and `data`, where `elbo` looks by default, are the two volumes.
 WORKDIR /
 ENTRYPOINT ["tini", "--", "node", "/app/training/bin/elbo.js"]
