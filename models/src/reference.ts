@@ -7,8 +7,7 @@ export const REFERENCE_FILES = {
   map: 'reference-map.u16',
   labels: 'reference-labels.u16',
   rows: 'reference-items.f32',
-  webp: 'reference-items.webp',
-  png: 'reference-items.png',
+  sprites: 'reference-items.webp',
 } as const;
 
 /** Examples that a version refers to, at most. */
@@ -76,7 +75,7 @@ export const ReferenceSchema = Type.Object(
         Type.Object(
           {
             kind: Type.Literal('sprites'),
-            file: Type.Union([Type.Literal(REFERENCE_FILES.webp), Type.Literal(REFERENCE_FILES.png)]),
+            file: Type.Literal(REFERENCE_FILES.sprites),
             columns: Type.Integer({ minimum: 1, maximum: MAX_REFERENCE_POINTS, description: 'Tiles in a row' }),
             tile: Type.Optional(
               Type.Tuple([Side, Side], {
@@ -192,9 +191,7 @@ export function checkReference(reference: Reference, files: ReadonlyMap<string, 
     }
     return;
   }
-  const isWebp = content.toString('latin1', 0, 4) === 'RIFF' && content.toString('latin1', 8, 12) === 'WEBP';
-  const isPng = content.toString('latin1', 0, 8) === '\x89PNG\r\n\x1a\n';
-  if (!(items.file === REFERENCE_FILES.webp ? isWebp : isPng)) {
+  if (content.toString('latin1', 0, 4) !== 'RIFF' || content.toString('latin1', 8, 12) !== 'WEBP') {
     throw new ModelStoreError('FILE_CORRUPT', `${items.file}: it is no such picture; expected what its name says`);
   }
 }

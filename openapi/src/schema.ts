@@ -974,7 +974,8 @@ export interface components {
                 items?: {
                     /** @constant */
                     kind: "sprites";
-                    file: "reference-items.webp" | "reference-items.png";
+                    /** @constant */
+                    file: "reference-items.webp";
                     /** @description Tiles in a row */
                     columns: number;
                     /** @description Width and height of a tile in pixels; the size of the model's images where left out */

@@ -84,7 +84,8 @@ export class ConfigurationError extends Error {
   override readonly name = 'ConfigurationError';
 }
 
-const VARIABLES = [
+/** Every variable that the server reads, but for OpenTelemetry's own. */
+export const VARIABLES = [
   'ELBO_HOST',
   'ELBO_PORT',
   'ELBO_MODELS_DIR',

@@ -26,7 +26,7 @@ describeExplorer('the address of the explorer', ({ open }) => {
 
   test('brings back a decoded place, a projection and hidden classes', async () => {
     const { page } = await open('?model=pictured&projection=components&at=0.5,-0.25&hidden=1');
-    await page.getByText('Decoded here').waitFor();
+    await page.locator('.pair').waitFor();
     expect(await page.getByRole('radio', { name: 'Components' }).isChecked()).toBe(true);
     const right = page.getByRole('button', { name: 'right' });
     expect(await right.getAttribute('aria-pressed')).toBe('false');

@@ -11,7 +11,7 @@ describeExplorer('the explorer by keyboard', ({ open }) => {
     await page.locator('.cursor').waitFor();
     await expect.poll(() => stage.locator('[aria-live]').textContent()).toMatch(/^Nearest: (?:left|right) · item \d+$/);
     await page.keyboard.press('Enter');
-    await page.getByText('Decoded here').waitFor();
+    await page.locator('.pair').waitFor();
     await page.locator('.pin').waitFor();
     await page.keyboard.press('+');
     await expect.poll(() => new URL(page.url()).searchParams.get('look')).toMatch(/^1\.5,/);

@@ -47,7 +47,7 @@ const VIEWS: Readonly<Record<string, (page: Page, isTable: boolean) => Promise<v
       .first()
       .waitFor();
     await page.getByRole('radio', { name: 'Noise' }).check();
-    await page.locator('.word', { hasText: 'Anomalous' }).waitFor();
+    await page.getByText('Noise of seed 1', { exact: true }).first().waitFor();
   },
   models: async (page) => {
     await page.locator('.card').first().waitFor();
@@ -77,6 +77,16 @@ describeExplorer(
     for (const model of ['mnist', 'fashion-mnist', 'mnist-conditional', 'mnist-sparse', 'shapes']) {
       showsEveryView(context, model);
     }
+
+    test.each(['mnist', 'shapes'])('%s, to which noise is anomalous and its own samples are not', async (model) => {
+      const { page } = await context.open(`?model=${model}&view=anomaly&input=noise:1`);
+      const word = page.locator('.word');
+      await word.waitFor();
+      expect(await word.textContent()).toBe('Anomalous');
+      await page.getByRole('radio', { name: 'Sample' }).check();
+      await expect.poll(() => word.textContent()).toBe('Normal');
+      await page.context().close();
+    });
   },
   { models: SHIPPED },
 );

@@ -4,9 +4,6 @@ import helmet from '@fastify/helmet';
 import statics from '@fastify/static';
 import type { FastifyInstance } from 'fastify';
 
-/** Where Vite writes the page; the package is found as any other, in a checkout, an image or an installation. */
-const BUILT = fileURLToPath(new URL('dist/page/', import.meta.resolve('@elbo/explorer/package.json')));
-
 const NOT_BUILT =
   'The explorer is not built: run npm run build. The service works without it; /docs lists its routes.\n';
 
@@ -22,6 +19,16 @@ const POLICY = {
   frameAncestors: ["'none'"],
 };
 
+/** Where Vite writes the page; the package is found as any other, in a checkout, an image or an installation. */
+function builtPage(): string | undefined {
+  try {
+    return fileURLToPath(new URL('dist/page/', import.meta.resolve('@elbo/explorer/package.json')));
+  } catch {
+    // A server may be installed without the page.
+    return undefined;
+  }
+}
+
 export interface ExplorerOptions {
   /** Directory of the built page. */
   readonly explorer?: string | undefined;
@@ -31,11 +38,11 @@ export interface ExplorerOptions {
  * The page at `/`, open to all: it holds nothing of a model, and asks for a key where the routes that it calls take one.
  * Names of files under `/assets` have a hash of their content, so they are kept for good; the page itself is asked for again.
  */
-export async function explorer(app: FastifyInstance, { explorer: root = BUILT }: ExplorerOptions): Promise<void> {
+export async function explorer(app: FastifyInstance, { explorer: root = builtPage() }: ExplorerOptions): Promise<void> {
   app.addHook('onRoute', (route) => {
     route.config = { ...route.config, open: true };
   });
-  if (!existsSync(`${root}/index.html`)) {
+  if (root === undefined || !existsSync(`${root}/index.html`)) {
     app.get('/', { schema: { hide: true } }, async (_request, reply) =>
       reply.type('text/plain; charset=utf-8').send(NOT_BUILT),
     );

@@ -89,7 +89,7 @@ async function withReference(name: string, input: InputDescription, count: numbe
     labels: { file: 'reference-labels.u16', names: ['left', 'right'] },
     items:
       input.kind === 'image'
-        ? { kind: 'sprites', file: 'reference-items.png', columns }
+        ? { kind: 'sprites', file: 'reference-items.webp', columns }
         : { kind: 'rows', file: 'reference-items.f32' },
   };
   const model = fixtureModel({
@@ -146,6 +146,6 @@ function sprites(
   }
   return sharp(pixels, { raw: { width: columns * width, height: rows * height, channels: 1 } })
     .toColourspace('b-w')
-    .png()
+    .webp({ lossless: true })
     .toBuffer();
 }

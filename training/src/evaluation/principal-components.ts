@@ -19,8 +19,10 @@ export interface Projection {
  */
 export function principalComponents(rows: Float32Array, size: number): Projection {
   const count = rows.length / size;
-  const mean = new Float64Array(size);
-  for (let i = 0; i < rows.length; i++) mean[i % size] += rows[i] / count;
+  const sum = new Float64Array(size);
+  for (let i = 0; i < rows.length; i++) sum[i % size] += rows[i];
+  // Divided once, so that rows that are all the same have no variance by rounding.
+  const mean = sum.map((total) => total / count);
   const products = new Float64Array(size * size);
   for (let at = 0; at < rows.length; at += size) {
     for (let i = 0; i < size; i++) {

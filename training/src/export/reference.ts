@@ -16,7 +16,7 @@ import { neighbourMap } from '../evaluation/neighbour-map.js';
 import { principalComponents } from '../evaluation/principal-components.js';
 import { ImageForm } from '../pictures/image-form.js';
 import { imageGrid } from '../pictures/image-grid.js';
-import { type EncodedImage, encodeWithin } from '../pictures/sheet.js';
+import { encodeWithin } from '../pictures/sheet.js';
 
 /** The longer side of a tile at the most, in pixels; halved until the sheet is small enough, as far as the least. */
 const LARGEST_SIDE = 64;
@@ -110,16 +110,15 @@ async function sprites(
     const [, height, width] = form.shape;
     // About as wide as it is high.
     const columns = Math.ceil(Math.sqrt((count * height) / width));
-    const { kind, bytes } = await sheetOf(examples, form, columns, budget);
+    const bytes = await sheetOf(examples, form, columns, budget);
     if (bytes.length > budget && side >= 2 * LEAST_SIDE) continue;
-    const file = REFERENCE_FILES[kind];
-    files.set(file, bytes);
+    files.set(REFERENCE_FILES.sprites, bytes);
     const isScaled = height !== input.shape[1] || width !== input.shape[2];
-    return { kind: 'sprites', file, columns, ...(isScaled && { tile: [width, height] }) };
+    return { kind: 'sprites', file: REFERENCE_FILES.sprites, columns, ...(isScaled && { tile: [width, height] }) };
   }
 }
 
-async function sheetOf(examples: Examples, form: ImageForm, columns: number, budget: number): Promise<EncodedImage> {
+async function sheetOf(examples: Examples, form: ImageForm, columns: number, budget: number): Promise<Buffer> {
   const size = exampleSize(examples);
   const tiles: Uint8Array[] = [];
   for await (const { values } of chunksOf(examples)) {

@@ -27,15 +27,14 @@ export async function picture(
   const image = grid(form, items, columns);
   const png = await encodePng(image);
   if (image.width * image.height <= LOSSLESS_PIXELS && image.channels === 1) return inline(image, 'png', png);
-  const webp = await encodeWebp(image, 85);
+  const webp = await encodeWebp(image, { quality: 85 });
   return webp.length < png.length ? inline(image, 'webp', webp) : inline(image, 'png', png);
 }
 
 /** Many small images without gaps, in the best quality that keeps the page small. */
 export async function sheet(form: ImageForm, items: readonly Float32Array[], columns: number): Promise<InlineImage> {
   const image = grid(form, items, columns);
-  const { kind, bytes } = await encodeWithin(image, SHEET_BYTES);
-  return inline(image, kind, bytes);
+  return inline(image, 'webp', await encodeWithin(image, SHEET_BYTES));
 }
 
 function grid(form: ImageForm, items: readonly Float32Array[], columns: number): RawImage {

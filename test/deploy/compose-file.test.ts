@@ -1,0 +1,78 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { VARIABLES } from '@elbo/server/configuration';
+import { describe, expect, it, test } from 'vitest';
+import { parse } from 'yaml';
+
+interface Service {
+  readonly image: string;
+  readonly build?: { readonly target: string };
+  readonly environment?: Readonly<Record<string, unknown>>;
+  readonly volumes?: readonly string[];
+  readonly read_only?: boolean;
+  readonly cap_drop?: readonly string[];
+  readonly security_opt?: readonly string[];
+  readonly mem_limit?: string;
+  readonly pids_limit?: number;
+  readonly profiles?: readonly string[];
+}
+
+const repository = fileURLToPath(new URL('../..', import.meta.url));
+const read = (path: string): string => readFileSync(`${repository}/${path}`, 'utf8');
+const { services, volumes } = parse(read('docker-compose.yml'), { merge: true }) as {
+  services: Readonly<Record<string, Service>>;
+  volumes: object;
+};
+const dockerfile = read('Dockerfile');
+
+/** Where the server listens and looks for models is fixed inside the image. */
+const FIXED = ['ELBO_HOST', 'ELBO_PORT', 'ELBO_MODELS_DIR'];
+
+it.each(['server', 'server-cuda'])('%s passes on every variable of the configuration, and no other', (name) => {
+  const passed = Object.keys(services[name]?.environment ?? {}).filter((variable) => variable.startsWith('ELBO_'));
+  expect(passed.sort()).toEqual(VARIABLES.filter((variable) => !FIXED.includes(variable)).sort());
+});
+
+it('starts nothing but the server without a profile', () => {
+  const started = Object.entries(services).filter(([, { profiles }]) => profiles === undefined);
+  expect(started.map(([name]) => name)).toEqual(['server']);
+});
+
+describe.each(Object.entries(services))('%s', (_, service) => {
+  it('may change nothing but its volumes and /tmp, and gain no right', () => {
+    expect(service.read_only).toBe(true);
+    expect(service.cap_drop).toEqual(['ALL']);
+    expect(service.security_opt).toContain('no-new-privileges:true');
+    expect(service.pids_limit).toBeGreaterThan(0);
+  });
+
+  it('comes from a target of the Dockerfile, or an image of a fixed version', () => {
+    if (service.build !== undefined)
+      expect(dockerfile).toMatch(new RegExp(`^FROM .* AS ${service.build.target}$`, 'm'));
+    else expect(service.image).toMatch(/:v?\d+\.\d+/);
+  });
+
+  it('mounts what is there', () => {
+    for (const mount of service.volumes ?? []) {
+      const [source = ''] = mount.split(/:(?![-}])/);
+      if (source.startsWith('./')) expect(existsSync(`${repository}/${source}`), source).toBe(true);
+      else if (!source.startsWith('$')) expect(Object.keys(volumes)).toContain(source);
+    }
+  });
+});
+
+test('services that serve have a limit of memory', () => {
+  for (const [name, { mem_limit, profiles }] of Object.entries(services)) {
+    if (!profiles?.includes('train')) expect(mem_limit, name).toBeDefined();
+  }
+});
+
+test('every image that the Dockerfile starts from has a tag', () => {
+  const stages = [...dockerfile.matchAll(/ AS (\S+)$/gm)].map(([, name]) => name);
+  const bases = [...dockerfile.matchAll(/^FROM (?:--\S+ )?(\S+)/gm)].map(([, base]) => base ?? '');
+  const defaults = Object.fromEntries([...dockerfile.matchAll(/^ARG (\w+)=(\S+)/gm)].map(([, k, v]) => [k, v]));
+  for (const base of bases) {
+    const image = base.replace(/^\$\{(\w+)\}$/, (_, name: string) => defaults[name] ?? '');
+    if (image !== 'scratch' && !stages.includes(image)) expect(image).toMatch(/^[\w./-]+:\d[\w.-]+$/);
+  }
+});
