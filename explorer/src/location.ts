@@ -69,6 +69,7 @@ export function goTo(address: string): void {
     clearTimeout(waiting);
     write();
   }
+  if (address === `${location.pathname}${location.search}`) return;
   history.pushState(null, '', address);
   query.value = new URLSearchParams(location.search);
 }

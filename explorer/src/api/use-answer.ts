@@ -27,6 +27,7 @@ interface State<T> {
 /** One request at a time: the newest that was asked for. */
 class Latest<T> {
   #controller: AbortController | undefined;
+  /** What comes after the one on its way, or after the time that the service asked for. */
   #next: Ask<T> | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #attempts = 0;
@@ -38,17 +39,17 @@ class Latest<T> {
 
   /** @param letFinish whether what is under way goes on, and this comes after it; else it is cancelled */
   ask(ask: Ask<T>, letFinish: boolean): void {
-    this.#attempts = 0;
-    clearTimeout(this.#timer);
-    if (letFinish && this.#controller !== undefined) {
+    if (letFinish && (this.#controller !== undefined || this.#timer !== undefined)) {
       this.#next = ask;
       return;
     }
+    this.#attempts = 0;
     void this.#start(ask);
   }
 
   stop(): void {
     clearTimeout(this.#timer);
+    this.#timer = undefined;
     this.#next = undefined;
     this.#controller?.abort();
     this.#controller = undefined;
@@ -60,27 +61,28 @@ class Latest<T> {
     this.#controller = controller;
     this.#show(({ value, trouble }) => ({ value, trouble, pending: true }));
     const outcome = await ask(controller.signal).then(
-      (value) => ({ value }),
-      (error: unknown) => ({ trouble: troubleOfError(error) }),
+      (value) => ({ value, trouble: undefined }),
+      (error: unknown) => ({ value: undefined, trouble: troubleOfError(error) }),
     );
     if (this.#controller !== controller) return;
     this.#controller = undefined;
+    const { trouble } = outcome;
+    if (trouble?.retryAfter !== undefined) {
+      this.#askLater(this.#next ?? ask, trouble, trouble.retryAfter);
+      return;
+    }
+    this.#attempts = 0;
     const next = this.#next;
-    if (next !== undefined) {
-      this.#next = undefined;
-      if ('value' in outcome) this.#show(() => ({ ...outcome, pending: true }));
-      void this.#start(next);
-      return;
-    }
-    if ('value' in outcome) {
-      this.#show(() => ({ ...outcome, pending: false }));
-      return;
-    }
-    const { retryAfter } = outcome.trouble;
-    const retryIn =
-      retryAfter === undefined ? undefined : Math.min(LONGEST_WAIT, Math.max(1, retryAfter) * 2 ** this.#attempts++);
-    this.#show(({ value }) => ({ value, ...outcome, pending: false, retryIn }));
-    if (retryIn !== undefined) this.#timer = setTimeout(() => void this.#start(ask), retryIn * 1000);
+    this.#show(({ value }) => ({ value: outcome.value ?? value, trouble, pending: next !== undefined }));
+    if (next !== undefined) void this.#start(next);
+  }
+
+  /** Longer each time, since whoever is asked too much asks everybody to come again. */
+  #askLater(ask: Ask<T>, trouble: Trouble, seconds: number): void {
+    const retryIn = Math.min(LONGEST_WAIT, Math.max(1, seconds) * 2 ** this.#attempts++);
+    this.#next = ask;
+    this.#show(({ value }) => ({ value, trouble, pending: false, retryIn }));
+    this.#timer = setTimeout(() => void this.#start(this.#next ?? ask), retryIn * 1000);
   }
 }
 

@@ -9,6 +9,8 @@ export type Reference = NonNullable<ModelDetails['reference']>;
 export interface Sheet {
   readonly picture: CanvasImageSource;
   readonly columns: number;
+  /** Width and height of each, which of large images are smaller than the model's own. */
+  readonly tile: readonly number[];
 }
 
 /** Items that are known by their latents: the reference of a model, or samples of its prior. */
@@ -40,7 +42,7 @@ export function itemOf(points: Points, index: number, model: Model): Float32Arra
   return tile && valuesOf(tile, model.input);
 }
 
-/** The picture of an item, in pixels of its own. */
+/** The picture of an item, in the model's size. */
 export function tileOf({ sheet }: Points, index: number, { shape }: ImageInput): ImageData | undefined {
   if (sheet.value === undefined) return undefined;
   const [, height, width] = shape;
@@ -49,19 +51,19 @@ export function tileOf({ sheet }: Points, index: number, { shape }: ImageInput):
   canvas.height = height;
   const context = canvas.getContext('2d', { willReadFrequently: true });
   if (context === null) return undefined;
-  drawTile(context, sheet.value, index, { width, height }, 0, 0, width, height);
+  drawTile(context, sheet.value, index, width, height);
   return context.getImageData(0, 0, width, height);
 }
 
-export function drawTile(
+function drawTile(
   context: CanvasRenderingContext2D,
-  { picture, columns }: Sheet,
+  { picture, columns, tile: [wide = 1, high = 1] }: Sheet,
   index: number,
-  tile: { readonly width: number; readonly height: number },
-  ...target: [x: number, y: number, width: number, height: number]
+  width: number,
+  height: number,
 ): void {
-  const [left, top] = [(index % columns) * tile.width, Math.floor(index / columns) * tile.height];
-  context.drawImage(picture, left, top, tile.width, tile.height, ...target);
+  const [left, top] = [(index % columns) * wide, Math.floor(index / columns) * high];
+  context.drawImage(picture, left, top, wide, high, 0, 0, width, height);
 }
 
 /** The reference items of a model; everything but their pictures is there when this is. */
@@ -77,12 +79,7 @@ export async function referencePoints(model: Model, reference: Reference, signal
   ]);
   const sheet = signal<Sheet | undefined>(undefined);
   if (items?.kind === 'sprites') {
-    void fileOf(model, items.file, signal_).then(
-      async (picture) => {
-        sheet.value = { picture: await createImageBitmap(new Blob([picture])), columns: items.columns };
-      },
-      () => {},
-    );
+    void loadSheet(model, items, sheet, signal_);
   }
   return {
     kind: 'reference',
@@ -95,6 +92,31 @@ export async function referencePoints(model: Model, reference: Reference, signal
     sheet,
     rows: rows && new Float32Array(rows),
   };
+}
+
+const SHEET_ATTEMPTS = 5;
+const ATTEMPT_AFTER_MS = 2000;
+
+/** Everything else works without pictures, so trouble with them is no reason to show nothing. */
+async function loadSheet(
+  model: Model,
+  items: Extract<Reference['items'], { kind: 'sprites' }>,
+  sheet: Signal<Sheet | undefined>,
+  abort: AbortSignal,
+): Promise<void> {
+  for (let attempt = 0; attempt < SHEET_ATTEMPTS; attempt++) {
+    try {
+      const picture = await createImageBitmap(new Blob([await fileOf(model, items.file, abort)]));
+      sheet.value = { picture, columns: items.columns, tile: items.tile ?? tileSize(model) };
+      return;
+    } catch {
+      await new Promise((resolve) => setTimeout(resolve, ATTEMPT_AFTER_MS));
+    }
+  }
+}
+
+function tileSize({ input }: Model): readonly number[] {
+  return input.kind === 'image' ? [input.shape[2], input.shape[1]] : [1, 1];
 }
 
 /** From bytes to what they stand for. */
@@ -196,7 +218,7 @@ function sheetOf(items: Float32Array, count: number, input: ImageInput): Sheet {
     const tile = imageDataOf(items.subarray(i * size, (i + 1) * size), input);
     context?.putImageData(tile, (i % SHEET_COLUMNS) * width, Math.floor(i / SHEET_COLUMNS) * height);
   }
-  return { picture, columns: SHEET_COLUMNS };
+  return { picture, columns: SHEET_COLUMNS, tile: [width, height] };
 }
 
 /** Where the values of each column lie, from rows one after the other. */

@@ -80,9 +80,10 @@ export function Plane(props: PlaneProps) {
     };
   }, [points, projection, hidden, colours]);
 
+  const [left, top] = view.toPage(0, 0);
+  const { width, height } = size.value;
   useLayoutEffect(() => {
     const element = canvas.current;
-    const { width, height } = size.value;
     if (element === null || width === 0) return;
     const frame = requestAnimationFrame(() => {
       const density = Math.min(devicePixelRatio, 2);
@@ -94,13 +95,12 @@ export function Plane(props: PlaneProps) {
       const context = element.getContext('2d', { alpha: false });
       if (context === null) return;
       painter.current ??= new DotPainter(context);
-      const [left, top] = view.toPage(0, 0);
       const radius = dotRadius(points.count, view.viewport.zoom) * density;
       painter.current.draw({ ...scene, radius }, left * density, top * density, view.scale * density);
       element.dataset.drawn = String(Number(element.dataset.drawn ?? 0) + 1);
     });
     return () => cancelAnimationFrame(frame);
-  });
+  }, [scene, width, height, left, top, view.scale]);
 
   const isShown = (point: number) => scene.colourOf[point] !== HIDDEN;
   const pointAt = (x: number, y: number): number | undefined => {
