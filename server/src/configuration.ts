@@ -39,6 +39,9 @@ export interface Security {
   readonly trustedProxies: readonly string[];
 }
 
+/** Time that accepted requests have to finish once no more are taken; whoever ends the process must give as much. */
+export const GRACE_MS = 25_000;
+
 /** Everything that the environment decides about the service. */
 export interface Configuration {
   readonly host: string;
