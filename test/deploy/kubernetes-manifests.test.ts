@@ -130,6 +130,10 @@ describe('objects', () => {
 });
 
 describe('pods', () => {
+  test.each(PODS)('$title fits the schema of a pod', ({ spec }) => {
+    expect(unknownFields({ apiVersion: 'v1', kind: 'Pod', metadata: { name: 'a' }, spec })).toEqual([]);
+  });
+
   test.each(PODS)('$title runs without rights', ({ spec }) => {
     expect(spec.automountServiceAccountToken).toBe(false);
     expect(spec.securityContext).toMatchObject({

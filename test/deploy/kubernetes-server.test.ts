@@ -76,9 +76,8 @@ describe('servers', () => {
     }
   });
 
-  test.each(SERVERS)('$title gets no ELBO_PORT from the link to a Service elbo', ({ spec, container }) => {
-    const isSet = container.env?.some(({ name }) => name === 'ELBO_PORT') ?? false;
-    expect(isSet || spec.enableServiceLinks === false).toBe(true);
+  test.each(SERVERS)('$title gets no ELBO_PORT from the link to a Service elbo', ({ spec }) => {
+    expect(spec.enableServiceLinks).toBe(false);
   });
 
   test('an ELBO_PORT of such a link would end the server', () => {
@@ -124,7 +123,7 @@ describe('servers', () => {
       );
       expect(store !== undefined).toBe(title.includes('with all components'));
       const mount = container.volumeMounts?.find(({ name }) => name === store?.name);
-      // KServe mounts it itself: https://kserve.github.io, at /mnt/models.
+      // KServe mounts it itself, at /mnt/models.
       if (title.includes('kserve')) expect(environmentOf(container).ELBO_MODELS_DIR).toBe('/mnt/models');
       // The image's ELBO_MODELS_DIR, which the mount hides.
       else if (store !== undefined) expect(mount).toMatchObject({ mountPath: '/models', readOnly: true });

@@ -60,20 +60,23 @@ export function podsOf(build: string, objects: readonly KubernetesObject[]): Pod
       return [{ title, labels: template.metadata.labels, spec: template.spec }];
     }
     if (kind === 'InferenceService' && runtime !== undefined) {
-      const { predictor } = object.spec as { predictor: IPodSpec };
+      const { predictor } = object.spec as { predictor: IPodSpec & KServePredictor };
       const { containers, volumes } = runtime.spec;
-      const { terminationGracePeriodSeconds, automountServiceAccountToken, securityContext } = predictor;
-      const spec = {
-        containers,
-        volumes,
-        terminationGracePeriodSeconds,
-        automountServiceAccountToken,
-        securityContext,
-      };
+      const { minReplicas, maxReplicas, scaleMetric, scaleTarget, model, ...pod } = predictor;
+      const spec = { ...pod, containers, volumes };
       return [{ title, labels: {}, spec }];
     }
     return [];
   });
+}
+
+/** Fields of a predictor that are KServe's own; the others are those of a pod. */
+interface KServePredictor {
+  readonly minReplicas: number;
+  readonly maxReplicas: number;
+  readonly scaleMetric: string;
+  readonly scaleTarget: number;
+  readonly model: unknown;
 }
 
 interface KServeRuntime extends KubernetesObject {
