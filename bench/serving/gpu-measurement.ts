@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { type LoadedModel, listModels, RandomSource, readModel } from '@elbo/models';
 import { type ModelCall, servedModel } from '@elbo/server/inference/model';
@@ -16,6 +17,8 @@ export interface ProviderResult {
   readonly secondAnswerMs: number;
   /** Resident set with the encoder loaded and run, in bytes. */
   readonly residentBytes: number;
+  /** Memory in use on the first NVIDIA card at that time, by whichever process, in MiB; undefined elsewhere. */
+  readonly cardMib: number | undefined;
   /** Items a second of each call at each of the batch sizes. */
   readonly rates: Readonly<Record<string, readonly number[]>>;
   /** The largest difference from the CPU of each shipped model, of a number or of 1, whichever is larger. */
@@ -38,6 +41,7 @@ export async function measure(provider: Provider, directory: string, seconds: nu
   await run(first, encode, randomRows(encode, 1));
   const secondAnswerMs = performance.now() - firstAnswerMs;
   const residentBytes = residentSet();
+  const cardMib = provider === 'cuda' ? usedOnCard() : undefined;
   await first.release();
   const rates: Record<string, number[]> = {};
   for (const [name, call] of Object.entries(servedModel(timed).calls)) {
@@ -55,7 +59,7 @@ export async function measure(provider: Provider, directory: string, seconds: nu
       differences[key] = Math.max(differences[key], await difference(provider, model, call));
     }
   }
-  return { firstAnswerMs, secondAnswerMs, residentBytes, rates, differences };
+  return { firstAnswerMs, secondAnswerMs, residentBytes, cardMib, rates, differences };
 }
 
 function open(provider: Provider, { graphs }: LoadedModel, { role }: ModelCall): Promise<GraphSession> {
@@ -108,4 +112,11 @@ async function difference(provider: Provider, model: LoadedModel, call: ModelCal
 
 function residentSet(): number {
   return 1024 * Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1]);
+}
+
+function usedOnCard(): number | undefined {
+  const fields = ['--query-gpu=memory.used', '--format=csv,noheader,nounits'];
+  const { stdout } = spawnSync('nvidia-smi', fields, { encoding: 'utf8' });
+  const mib = Number.parseInt(stdout ?? '', 10);
+  return Number.isNaN(mib) ? undefined : mib;
 }

@@ -84,6 +84,7 @@ async function describe(): Promise<string> {
         ['start of a process to the first answer, ms', ...cells(({ firstAnswerMs }) => firstAnswerMs.toFixed(0))],
         ['second answer, ms', ...cells(({ secondAnswerMs }) => secondAnswerMs.toFixed(1))],
         ['resident set with one graph, MiB', ...cells(({ residentBytes }) => (residentBytes / 2 ** 20).toFixed(0))],
+        ['in use on the card then, MiB', ...cells(({ cardMib }) => String(cardMib ?? '–'))],
         ['server with all shipped models: start to ready, s; resident set, MiB', ...cells(({ server }) => server)],
         ...Object.keys(cpu.differences).map((model) => [
           `${model}: largest difference from the CPU`,
