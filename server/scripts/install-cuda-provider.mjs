@@ -1,13 +1,11 @@
 #!/usr/bin/env node
 // Installs ONNX Runtime's CUDA provider, which onnxruntime-node leaves out because of its size, into node_modules:
-//   node server/scripts/install-cuda-provider.mjs                     by ONNX Runtime's own script (NuGet), else from PyPI
-//   node server/scripts/install-cuda-provider.mjs --from-wheel pypi   out of PyPI's wheel of the same version
-//   node server/scripts/install-cuda-provider.mjs --from-wheel FILE   out of a wheel that was downloaded before
+//   node server/scripts/install-cuda-provider.mjs                     by ONNX Runtime's own script, from NuGet
+//   node server/scripts/install-cuda-provider.mjs --from-wheel FILE   out of the wheel of onnxruntime-gpu that pip downloaded
 // Exits with 0 when the provider is there, of onnxruntime-node's version, and finds CUDA and cuDNN, else with 1; the last line
 // says why.
 
 import { spawnSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
@@ -20,9 +18,7 @@ const TENSORRT = 'libonnxruntime_providers_tensorrt.so';
 const CUDNN = 'libcudnn.so.9';
 /** The driver's own library: a container gets it from the host when it starts. */
 const DRIVER = 'libcuda.so.1';
-const INDEX = 'https://pypi.org/simple/onnxruntime-gpu/';
 const UNREADABLE = "the wheel can't be unpacked";
-const DOWNLOAD_TIMEOUT_MS = 20 * 60_000;
 
 /** A failure that its message tells in a line. */
 class InstallError extends Error {}
@@ -35,8 +31,7 @@ const { version } = JSON.parse(readFileSync(manifest, 'utf8'));
 try {
   const { values } = readArguments();
   const target = targetDirectory();
-  if (values['from-wheel'] === undefined) await fromNuget(target);
-  else if (values['from-wheel'] === 'pypi') unpack(await wheelFromPypi(), target);
+  if (values['from-wheel'] === undefined) fromNuget(target);
   else unpack(readWheel(values['from-wheel']), target);
   check(target);
   console.log(`ONNX Runtime's CUDA provider ${version} is installed in ${target}`);
@@ -51,7 +46,7 @@ function readArguments() {
   try {
     return parseArgs({ options: { 'from-wheel': { type: 'string' } } });
   } catch (error) {
-    throw new InstallError(`${error.message}; expected nothing, --from-wheel pypi or --from-wheel FILE`);
+    throw new InstallError(`${error.message}; expected nothing or --from-wheel FILE`);
   }
 }
 
@@ -67,7 +62,7 @@ function targetDirectory() {
   return found;
 }
 
-async function fromNuget(target) {
+function fromNuget(target) {
   // `cuda12`, which its documentation names, counts as no choice in 1.30, and as "nothing to do" below an npm script.
   const env = { ...process.env, ONNXRUNTIME_NODE_INSTALL: 'true' };
   const script = join(dirname(manifest), 'script', 'install.js');
@@ -79,42 +74,17 @@ async function fromNuget(target) {
   rmSync(join(target, TENSORRT), { force: true });
   if (status === 0) return;
   const reason = /^\w*Error: .+/m.exec(stderr)?.[0] ?? `exit code ${status}`;
-  console.log(`ONNX Runtime's own script failed (${reason}); trying the wheel on PyPI`);
-  unpack(await wheelFromPypi(), target);
-}
-
-/** The wheel of onnxruntime-node's version; of whichever Python, as none of it runs. */
-async function wheelFromPypi() {
-  const index = await download(INDEX, { accept: 'application/vnd.pypi.simple.v1+json' });
-  const { files } = attempt(() => JSON.parse(index.toString()), `${INDEX} did not answer with JSON`);
-  const file = files.find(
-    ({ filename }) => filename.startsWith(`onnxruntime_gpu-${version}-`) && /-manylinux\w+_x86_64\.whl$/.test(filename),
+  throw new InstallError(
+    `ONNX Runtime's own script failed (${reason}). Where NuGet can't be reached, \`pip download --no-deps --only-binary=:all: ` +
+      `--platform manylinux_2_28_x86_64 --python-version 3.12 onnxruntime-gpu==${version}\` has the same libraries, for --from-wheel FILE`,
   );
-  if (file === undefined) throw new InstallError(`${INDEX} has no wheel of ${version} for manylinux x86_64`);
-  console.log(`Downloading ${file.url}`);
-  const wheel = await download(file.url);
-  const hash = createHash('sha256').update(wheel).digest('hex');
-  if (hash !== file.hashes.sha256) {
-    throw new InstallError(`${file.filename} has the SHA-256 ${hash}; PyPI says ${file.hashes.sha256}`);
-  }
-  return wheel;
-}
-
-async function download(url, headers = {}) {
-  try {
-    const response = await fetch(url, { headers, signal: AbortSignal.timeout(DOWNLOAD_TIMEOUT_MS) });
-    if (!response.ok) throw new Error(`HTTP status ${response.status}`);
-    return Buffer.from(await response.arrayBuffer());
-  } catch (error) {
-    throw new InstallError(`${url} could not be downloaded: ${error.cause?.message ?? error.message}`);
-  }
 }
 
 function readWheel(path) {
   try {
     return readFileSync(path);
   } catch (error) {
-    throw new InstallError(`--from-wheel must be pypi or a file: ${error.message}`);
+    throw new InstallError(`--from-wheel must be a file: ${error.message}`);
   }
 }
 

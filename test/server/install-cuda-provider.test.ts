@@ -122,11 +122,7 @@ describe.runIf(process.platform === 'linux' && process.arch === 'x64')('the CUDA
       (directory: string) => join(directory, 'package.json'),
       "the wheel can't be unpacked: ",
     ],
-    [
-      'a file that is not there',
-      (directory: string) => join(directory, 'none.whl'),
-      '--from-wheel must be pypi or a file: ',
-    ],
+    ['a file that is not there', (directory: string) => join(directory, 'none.whl'), '--from-wheel must be a file: '],
   ])('is not taken from %s', (_, path, message) => {
     const { directory, run } = installation();
     writeFileSync(join(directory, 'package.json'), '{}');
@@ -148,6 +144,14 @@ describe.runIf(process.platform === 'linux' && process.arch === 'x64')('the CUDA
     expect(status).toBe(1);
   });
 
+  it("fails in a line that tells the other way where ONNX Runtime's own script fails", () => {
+    const { target, run } = installation("throw new Error('no such host')");
+    const { status, errors } = run([], libraries());
+    expect(errors).toMatch(/^install-cuda-provider: .*\(Error: no such host\).*onnxruntime-gpu==9\.8\.7.*\n$/);
+    expect(status).toBe(1);
+    expect(readdirSync(target)).toEqual(['onnxruntime_binding.node']);
+  });
+
   it("is refused where ONNX Runtime's own script says that all went well and put nothing there", () => {
     const { target, run } = installation('');
     const { status, errors } = run([], libraries());
@@ -165,9 +169,9 @@ describe.runIf(process.platform === 'linux' && process.arch === 'x64')('the CUDA
   });
 
   it('is asked for with known options only', () => {
-    const { status, errors } = installation().run(['--from-whel', 'pypi']);
+    const { status, errors } = installation().run(['--from-whel', 'file.whl']);
     expect(errors).toMatch(
-      /^install-cuda-provider: Unknown option '--from-whel'.*expected nothing, --from-wheel pypi or /,
+      /^install-cuda-provider: Unknown option '--from-whel'.*expected nothing or --from-wheel FILE/,
     );
     expect(status).toBe(1);
   });
