@@ -24,6 +24,10 @@ for (const [folder, manifest] of manifests) {
   write(path(folder), manifest);
 }
 write('package-lock.json', lock);
+// Written from the routes otherwise, which have the version of their package.
+const document = read('openapi/openapi.json');
+document.info.version = version;
+write('openapi/openapi.json', document);
 const today = new Date().toISOString().slice(0, 10);
 writeFileSync('CHANGELOG.md', changelog.replace('## [Unreleased]', `## [Unreleased]\n\n## [${version}] - ${today}`));
 

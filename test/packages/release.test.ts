@@ -15,6 +15,7 @@ function tree(unreleased = '### Added\n\n- Something new.\n\n#### And more\n\n- 
     mkdirSync(join(directory, folder));
     cpSync(join(ROOT, folder, 'package.json'), join(directory, folder, 'package.json'));
   }
+  cpSync(join(ROOT, 'openapi', 'openapi.json'), join(directory, 'openapi', 'openapi.json'));
   const earlier = '## [0.0.9] - 2020-01-01\n\n### Added\n\n- Something old.\n';
   writeFileSync(join(directory, 'CHANGELOG.md'), `# Changelog\n\n## [Unreleased]\n\n${unreleased}\n\n${earlier}`);
   return directory;
@@ -46,15 +47,22 @@ describe('setting a version', () => {
       }
     }
     expect(between).toBeGreaterThan(0);
+    const document = JSON.parse(readFileSync(join(directory, 'openapi', 'openapi.json'), 'utf8')) as {
+      info: { version: string };
+    };
+    expect(document.info.version).toBe(NEXT);
   });
 
   it('changes nothing else', () => {
     const directory = tree();
-    const files = ['package.json', 'package-lock.json', ...folders().map(({ folder }) => `${folder}/package.json`)];
+    const manifests = folders().map(({ folder }) => `${folder}/package.json`);
+    const files = ['package.json', 'package-lock.json', 'openapi/openapi.json', ...manifests];
     const { version } = manifestOf(directory);
     const before = files.map((file) => readFileSync(join(directory, file), 'utf8'));
     script('set-version', directory, NEXT);
-    const after = files.map((file) => readFileSync(join(directory, file), 'utf8').replaceAll(NEXT, version));
+    const after = files.map((file) =>
+      readFileSync(join(directory, file), 'utf8').replaceAll(`"${NEXT}"`, `"${version}"`),
+    );
     expect(after).toEqual(before);
   });
 
