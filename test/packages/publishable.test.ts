@@ -21,7 +21,7 @@ const packed = new Map<string, Packed>();
 beforeAll(async () => {
   const destination = newDirectory();
   for (const workspace of publishable) packed.set(workspace.manifest.name, await pack(workspace, destination));
-});
+}, 300_000);
 
 function packedOf(name: string): Packed {
   const found = packed.get(name);
