@@ -88,7 +88,7 @@ LABEL org.opencontainers.image.title="Elbo for CUDA" \
 COPY --from=root /root-file-system/usr/local/bin /usr/local/bin
 COPY --from=service-files / /
 WORKDIR /app
-# ONNX Runtime's own script, else PyPI's wheel of the same version; it ends the build where a library is missing.
+# By ONNX Runtime's own script; the build ends where a library is missing.
 COPY server/scripts/install-cuda-provider.mjs server/scripts/
 RUN node server/scripts/install-cuda-provider.mjs
 # `cuda`, and not `auto`: a container that was given no GPU says so and ends.

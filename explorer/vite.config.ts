@@ -26,7 +26,7 @@ export default defineConfig({
   oxc: { jsx: { runtime: 'automatic', importSource: 'preact' } },
   build: {
     target: 'es2022',
-    outDir: 'dist/page',
+    outDir: '../server/assets/explorer',
     emptyOutDir: true,
     rolldownOptions: { checks: { pluginTimings: false } },
     // The policy of the page refuses what lies inside it.

@@ -1,6 +1,5 @@
 import { isIP } from 'node:net';
-import { isAbsolute, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { resolve } from 'node:path';
 import { closestMatch } from 'leven';
 import { type ApiKey, KEY_ENTRY_FORM, parseApiKey } from './api-keys.js';
 import { availableCpus } from './cpu-quota.js';
@@ -38,6 +37,9 @@ export interface Security {
   /** Addresses and networks of proxies whose X-Forwarded-For says who calls. */
   readonly trustedProxies: readonly string[];
 }
+
+/** Time that accepted requests have to finish once no more are taken; whoever ends the process must give as much. */
+export const GRACE_MS = 25_000;
 
 /** Everything that the environment decides about the service. */
 export interface Configuration {
@@ -184,16 +186,10 @@ export function readConfiguration(
   // A GPU takes one run at a time, so more workers would only copy the weights there again.
   const fallbackWorkers = provider === 'cuda' || provider === 'webgpu' ? (devices?.length ?? 1) : cpus;
   const workers = integer('ELBO_WORKERS', fallbackWorkers, 1, 256);
-  const modelsDirectory = text('ELBO_MODELS_DIR');
   const configuration: Configuration = {
     host: text('ELBO_HOST') ?? '0.0.0.0',
     port: integer('ELBO_PORT', 8080, 0, 65_535),
-    modelsDirectory:
-      modelsDirectory === undefined
-        ? fileURLToPath(new URL('../../models', import.meta.url))
-        : isAbsolute(modelsDirectory)
-          ? modelsDirectory
-          : resolve(modelsDirectory),
+    modelsDirectory: resolve(text('ELBO_MODELS_DIR') ?? 'models'),
     defaultModel: text('ELBO_DEFAULT_MODEL'),
     provider,
     workers,

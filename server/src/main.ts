@@ -1,12 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { pino } from 'pino';
-import { ConfigurationError, readConfiguration } from './configuration.js';
+import { ConfigurationError, GRACE_MS, readConfiguration } from './configuration.js';
 import { InferenceError } from './inference/errors.js';
 import { startThreads } from './inference/start-threads.js';
 import { anyThreadHangs } from './inference/worker-thread.js';
-
-/** Time that accepted requests have to finish after a signal. */
-const GRACE_MS = 25_000;
 
 async function main(): Promise<void> {
   const { configuration, warnings } = readConfiguration(process.env);

@@ -1,4 +1,4 @@
-/** Makes an API key: `node server/dist/make-key.js NAME`. */
+/** Makes an API key: `elbo-server make-key NAME`. */
 import { makeApiKey, parseApiKey } from './api-keys.js';
 
 const [name = ''] = process.argv.slice(2);

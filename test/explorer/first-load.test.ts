@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 
-const page = fileURLToPath(new URL('../../explorer/dist/page/', import.meta.url));
+const page = fileURLToPath(new URL('../../server/assets/explorer/', import.meta.url));
 const files = readdirSync(page, { recursive: true, encoding: 'utf8' }).filter((name) =>
   /\.(?:html|js|css|svg)$/.test(name),
 );

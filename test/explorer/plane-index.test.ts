@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { PlaneIndex } from '../../explorer/dist/modules/model/plane-index.js';
+import { PlaneIndex } from '../../explorer/dist/model/plane-index.js';
 
 const coordinate = fc.integer({ min: -200, max: 200 }).map((value) => value / 8);
 const place = fc.tuple(coordinate, coordinate);

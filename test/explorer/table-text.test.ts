@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { rowsOfText } from '../../explorer/dist/modules/model/table-text.js';
+import { rowsOfText } from '../../explorer/dist/model/table-text.js';
 import { TABLE_INPUT } from './support/explorer-store.js';
 
 const rows = (text: string) => {

@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import { ConfigurationError, readConfiguration } from '@elbo/server/configuration';
 import { availableCpus } from '@elbo/server/cpu-quota';
 import { describe, expect, it } from 'vitest';
@@ -16,7 +17,7 @@ describe('configuration from the environment', () => {
       logLevel: 'info',
       defaultModel: undefined,
     });
-    expect(configuration.modelsDirectory).toMatch(/models$/);
+    expect(configuration.modelsDirectory).toBe(resolve('models'));
     expect(warnings).toEqual([]);
   });
 

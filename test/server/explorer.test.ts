@@ -96,7 +96,7 @@ describe('a server whose explorer', () => {
 
   it('lies elsewhere serves that', async () => {
     const directory = await mkdtemp(join(tmpdir(), 'elbo-page-'));
-    await cp(new URL('../../explorer/dist/page/', import.meta.url), directory, { recursive: true });
+    await cp(new URL('../../server/assets/explorer/', import.meta.url), directory, { recursive: true });
     const other = await startService(store.directory, { app: { explorer: directory } });
     expect((await request(other.url).get('/')).text).toContain('<div id="explorer">');
     await other.close();

@@ -133,6 +133,7 @@ describe('gradients of composed functions', () => {
     ['Tanh', ops.tanh, [0, 0]],
     ['Erf', ops.erf, [0, 0]],
     ['ReduceLogSumExp', ops.reduceLogSumExp, [0, 1]],
+    ['logSumExp', (x) => ops.logSumExp(x, [0]), [0, 1]],
     ['Pow', (x) => ops.pow(ops.sub(x, x), 2), [0, 0]],
     ['Elu', ops.elu, [0, 1]],
     ['Softmax', (x) => ops.square(ops.softmax(x)), [0, 0]],

@@ -242,6 +242,53 @@ describe('elbo', () => {
     expect(result.speed).toHaveLength(2);
   });
 
+  test('--resume-if-any begins where there is no checkpoint, and goes on where there is one', async () => {
+    const out = temporaryDirectory();
+    const args = ['train', ...small, '--epochs', '60', '--out', out, '--resume-if-any'];
+    const interrupted = await elbo(args, (stderr, stop) => {
+      if (stderr.includes('epoch 3:')) stop();
+    });
+    expect(interrupted.stderr).toContain('epoch 1:');
+    expect(interrupted.code).toBe(130);
+    const resumed = await elbo(args);
+    expect(resumed.code).toBe(0);
+    expect(resumed.stderr).not.toContain('epoch 1:');
+    expect(resumed.stderr).toContain('epoch 60:');
+    const both = await elbo([...args, '--resume']);
+    expect(both.stderr).toContain("option '--resume-if-any' cannot be used with option '--resume'");
+    expect(both.code).toBe(2);
+  });
+
+  test('--settings replaces fields of the preset, and --set those of the file', async () => {
+    const file = join(temporaryDirectory(), 'settings.json');
+    writeFileSync(file, '{"latent_size": 3, "activation": "relu"}');
+    const args = [
+      'train',
+      ...small,
+      '--out',
+      temporaryDirectory(),
+      '--settings',
+      file,
+      '--set',
+      'latent_size=2',
+      '--json',
+    ];
+    const { directory } = JSON.parse((await elbo(args)).stdout.trimEnd().split('\n').at(-1) ?? '');
+    const { training } = await readManifest(directory);
+    expect(training.configuration).toMatchObject({ latent_size: 2, activation: 'relu' });
+  });
+
+  test('settings that are not there, or not JSON, are refused', async () => {
+    const file = join(temporaryDirectory(), 'settings.json');
+    const args = ['train', ...small, '--out', temporaryDirectory(), '--settings', file];
+    expect(await elbo(args)).toMatchObject({ code: 2, stderr: expect.stringContaining('settings.json') });
+    writeFileSync(file, 'latent_size: 3');
+    expect(await elbo(args)).toMatchObject({
+      code: 2,
+      stderr: expect.stringMatching(/^elbo: .*settings.json: not JSON/),
+    });
+  });
+
   test('--resume without a checkpoint is refused', async () => {
     const { code, stderr } = await elbo(['train', ...small, '--out', temporaryDirectory(), '--resume']);
     expect(stderr).toMatch(/^elbo: .*no checkpoint of this configuration and data to resume from\n$/);

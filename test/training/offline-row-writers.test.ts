@@ -127,6 +127,14 @@ describe('a file of results', () => {
     expect(readdirSync(directory)).toEqual(['results']);
   });
 
+  test.each(['ndjson', 'csv', 'npz'] as const)('makes its directory: %s', async (format) => {
+    const directory = temporaryDirectory();
+    const writer = await fileWriter(format, join(directory, 'new', 'results'));
+    await writer.write(batchOf([{ source: 'a', score: 1, mean: [2, 3], verdict: true }]));
+    await writer.finish();
+    expect(readdirSync(join(directory, 'new'))).toEqual(['results']);
+  });
+
   test.each(['ndjson', 'csv', 'npz'] as const)('leaves nothing where it is not: %s', async (format) => {
     const directory = temporaryDirectory();
     const writer = await fileWriter(format, join(directory, 'results'));

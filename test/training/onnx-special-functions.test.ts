@@ -70,6 +70,30 @@ describe('activations agree with their definitions by tfjs', () => {
   });
 });
 
+test('logSumExp agrees with tfjs, over some axes and all', async () => {
+  const inputs = drawInputs([{ shape: [4, 5, 3], domain: REAL }], 6);
+  for (const axes of [[1], [0, 2], [0, 1, 2]]) {
+    await expectGradientsOfTfjs(
+      inputs,
+      (x) => ops.logSumExp(x, axes),
+      (x) => tf.logSumExp(x, axes),
+      7,
+    );
+  }
+});
+
+test('logSumExp takes no exponential that a float32 cannot hold, and one of 1', async () => {
+  const [exponents, value] = await evaluate([float32([-2000, -2001, 3000, 2999], [2, 2])], (input) => {
+    const x = input as Tensor;
+    const y = ops.logSumExp(x, [1]);
+    const [summed] = x.graph.nodes.filter(({ operator }) => operator === 'ReduceLogSumExp');
+    return [summed?.inputs[0] as Tensor, y];
+  });
+  expect(numbersOf(exponents)).toEqual([0, -1, 0, -1]);
+  const expected = Math.log(1 + Math.exp(-1));
+  expectClose(numbersOf(value), [-2000 + expected, 3000 + expected], 1e-6, 'value');
+});
+
 describe('normalisation by compositions agrees with its definition by tfjs', () => {
   const shapes = [[3, 4, 2, 3], [4], [4]];
   const inputs = drawInputs(

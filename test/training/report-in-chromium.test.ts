@@ -1,21 +1,13 @@
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { loadPreset, writeReport } from '@elbo/training';
-import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core';
+import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { chromiumNote, launchChromium, noChromium } from '../support/chromium.js';
 import { suiteDirectory } from '../support/temporary-directory.js';
 import { engine, greyModel, trained } from './support/report-models.js';
 
-const executable = [
-  process.env.ELBO_CHROMIUM,
-  '/usr/bin/chromium',
-  '/usr/bin/chromium-browser',
-  '/usr/bin/google-chrome',
-].find((path) => path !== undefined && existsSync(path));
-const reason = executable === undefined ? ' (skipped: no Chromium is installed; ELBO_CHROMIUM may name one)' : '';
-
-describe.skipIf(executable === undefined)(`a report in Chromium${reason}`, () => {
+describe.skipIf(noChromium)(`a report in Chromium${chromiumNote}`, () => {
   const newDirectory = suiteDirectory();
   let browser: Browser;
   let url: string;
@@ -24,17 +16,7 @@ describe.skipIf(executable === undefined)(`a report in Chromium${reason}`, () =>
     const { directory, dataset } = await greyModel(newDirectory());
     const { file } = await writeReport({ directory, dataset, file: join(newDirectory(), 'page.html'), engine });
     url = pathToFileURL(file).href;
-    browser = await chromium.launch({
-      executablePath: executable,
-      args: [
-        '--no-sandbox',
-        '--disable-gpu',
-        '--disable-quic',
-        '--disable-background-networking',
-        '--disable-component-update',
-        '--disable-sync',
-      ],
-    });
+    browser = await launchChromium();
   });
   afterAll(() => browser?.close());
 

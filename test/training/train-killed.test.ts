@@ -74,4 +74,4 @@ test('a run that is killed again and again goes on from its last checkpoint to t
     expect(actual.equals(expected), file).toBe(true);
   }
   expect(readdirSync(join(broken, '.checkpoints'))).toEqual([]);
-});
+}, 240_000);

@@ -5,6 +5,7 @@ import {
   override,
   parseConfiguration,
   presetNames,
+  withSettings,
 } from '@elbo/training/vae/configuration';
 import { capacity, klWeight, learningRateFactor, weightsKlWeight } from '@elbo/training/vae/schedules';
 import fc from 'fast-check';
@@ -90,6 +91,31 @@ describe('configuration', () => {
     'constructor.name=x',
   ])('--set %s is refused', (assignment) => {
     expect(() => override(preset, [assignment])).toThrow(/--set .*: (expected key=value|no such field)/);
+  });
+
+  test('settings of a file are what the same --set would be, and leave the preset alone', () => {
+    const before = structuredClone(preset);
+    const settings = { batch_size: 64, encoder: { hidden: [5, 6] }, optimiser: { learning_rate: 0.5 } };
+    expect(override(withSettings(preset, settings, 'a.json'), [])).toEqual(
+      override(preset, ['batch_size=64', 'encoder.hidden=[5,6]', 'optimiser.learning_rate=0.5']),
+    );
+    expect(preset).toEqual(before);
+  });
+
+  test.each([
+    ['{"nope": 1}', 'a.json: nope: no such field'],
+    ['{"encoder": {"nope": 1}}', 'a.json: encoder.nope: no such field'],
+    ['{"batch_size": {"nope": 1}}', 'a.json: batch_size.nope: no such field'],
+    ['{"__proto__": {"x": 1}}', 'a.json: __proto__: no such field'],
+    ['{"constructor": {"name": "x"}}', 'a.json: constructor: no such field'],
+    ['[1]', 'a.json: expected a JSON object'],
+    ['null', 'a.json: expected a JSON object'],
+  ])('settings %s are refused', (json, message) => {
+    expect(() => withSettings(preset, JSON.parse(json), 'a.json')).toThrow(message);
+  });
+
+  test('settings of a wrong value are refused by the field', () => {
+    expect(() => override(withSettings(preset, { batch_size: 'many' }, 'a.json'), [])).toThrow(/batch_size/);
   });
 });
 

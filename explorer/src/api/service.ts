@@ -1,4 +1,4 @@
-import { elboClient, type Schemas } from '@elbo/openapi';
+import { ElboClient, type Schemas } from '@elbo/client';
 import { signal } from '@preact/signals';
 import { TroubleError, troubleOf } from './problem.js';
 
@@ -22,7 +22,7 @@ export function giveKey(key: string): void {
 }
 
 /** Every route, in the types of the service's own document. */
-export const service = elboClient({ baseUrl: location.origin });
+export const service = new ElboClient({ baseUrl: location.origin }).api;
 
 service.use({
   onRequest: ({ request }) => {

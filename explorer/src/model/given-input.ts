@@ -1,4 +1,4 @@
-import type { Schemas } from '@elbo/openapi';
+import type { Schemas } from '@elbo/client';
 import { answered, FLOAT32, float32Of, service } from '../api/service.js';
 import { columnsOf, type ImageInput, type Model, queryOf, queryWithLabel, type VectorInput } from './model.js';
 import { base64PngOf, imageDataOf, valuesOf } from './pixels.js';

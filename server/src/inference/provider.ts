@@ -23,12 +23,40 @@ export function cudaLibraryMissing(): string | undefined {
   if (process.platform !== 'linux' || process.arch !== 'x64') {
     return `onnxruntime-node has CUDA for linux/x64 only, this is ${process.platform}/${process.arch}`;
   }
+  if (cudaLibrary() !== undefined) return undefined;
+  return 'the CUDA provider library is not installed (node server/scripts/install-cuda-provider.mjs installs it)';
+}
+
+/** Path of the CUDA provider library, where it is installed. */
+function cudaLibrary(): string | undefined {
   const root = join(dirname(createRequire(import.meta.url).resolve('onnxruntime-node')), '..', 'bin');
-  const installed = readdirSync(root).some((api) =>
-    existsSync(join(root, api, 'linux', 'x64', 'libonnxruntime_providers_cuda.so')),
-  );
-  if (installed) return undefined;
-  return 'the CUDA provider library is not installed (ONNXRUNTIME_NODE_INSTALL=cuda12 node node_modules/onnxruntime-node/script/install.js installs it)';
+  return readdirSync(root)
+    .map((api) => join(root, api, 'linux', 'x64', 'libonnxruntime_providers_cuda.so'))
+    .find((path) => existsSync(path));
+}
+
+/** What an operator can act on of the text, with source lines of C++, that ONNX Runtime gives where a provider is unusable. */
+export function unusableReason(provider: Provider, message: string): string {
+  const missing = provider === 'cuda' ? libraryOfCudaMissing() : undefined;
+  if (missing !== undefined) {
+    const driver = missing.startsWith('libcuda.so')
+      ? " (the NVIDIA driver's own: is there a driver, and was the container given the GPU?)"
+      : '';
+    return `${missing}${driver}`;
+  }
+  const [reason] = /CUDA failure \d+: [^;]+|Failed to get a WebGPU adapter: .+/.exec(message) ?? [message];
+  return reason.trim();
+}
+
+/** Which library the CUDA provider misses, in the loader's words, which ONNX Runtime keeps to its log. */
+function libraryOfCudaMissing(): string | undefined {
+  try {
+    process.dlopen({ exports: {} }, cudaLibrary() ?? '');
+    return undefined;
+  } catch (error) {
+    // Where its libraries are found the provider still isn't an addon of Node's, which is another message.
+    return /^lib\S+: cannot open shared object file.*/.exec((error as Error).message)?.[0];
+  }
 }
 
 /**

@@ -1,5 +1,5 @@
 import { InferenceError } from './errors.js';
-import { cudaLibraryMissing, type Provider, type ProviderChoice, providersToTry } from './provider.js';
+import { cudaLibraryMissing, type Provider, type ProviderChoice, providersToTry, unusableReason } from './provider.js';
 import { WorkerThread } from './worker-thread.js';
 
 export interface ThreadOptions {
@@ -39,8 +39,9 @@ export async function startThreads(options: ThreadOptions): Promise<StartedThrea
       );
       return { provider, note: provider === 'cpu' ? note : undefined, threads };
     } catch (error) {
-      if (choice !== 'auto' || provider === 'cpu') throw unavailable(provider, (error as Error).message);
-      note = (error as Error).message;
+      const reason = unusableReason(provider, (error as Error).message);
+      if (choice !== 'auto' || provider === 'cpu') throw unavailable(provider, reason);
+      note = reason;
     }
   }
   throw unavailable(choice, 'no provider can be used');

@@ -19,15 +19,8 @@ const POLICY = {
   frameAncestors: ["'none'"],
 };
 
-/** Where Vite writes the page; the package is found as any other, in a checkout, an image or an installation. */
-function builtPage(): string | undefined {
-  try {
-    return fileURLToPath(new URL('dist/page/', import.meta.resolve('@elbo/explorer/package.json')));
-  } catch {
-    // A server may be installed without the page.
-    return undefined;
-  }
-}
+/** Where the build of the workspace `explorer` writes the page. */
+const BUILT = fileURLToPath(new URL('../../assets/explorer/', import.meta.url));
 
 export interface ExplorerOptions {
   /** Directory of the built page. */
@@ -38,11 +31,11 @@ export interface ExplorerOptions {
  * The page at `/`, open to all: it holds nothing of a model, and asks for a key where the routes that it calls take one.
  * Names of files under `/assets` have a hash of their content, so they are kept for good; the page itself is asked for again.
  */
-export async function explorer(app: FastifyInstance, { explorer: root = builtPage() }: ExplorerOptions): Promise<void> {
+export async function explorer(app: FastifyInstance, { explorer: root = BUILT }: ExplorerOptions): Promise<void> {
   app.addHook('onRoute', (route) => {
     route.config = { ...route.config, open: true };
   });
-  if (root === undefined || !existsSync(`${root}/index.html`)) {
+  if (!existsSync(`${root}/index.html`)) {
     app.get('/', { schema: { hide: true } }, async (_request, reply) =>
       reply.type('text/plain; charset=utf-8').send(NOT_BUILT),
     );

@@ -3,7 +3,7 @@ import { dense } from '../nn/layers.js';
 import { joined, type Part, type Weights } from '../nn/parameters.js';
 import { standardisation } from '../nn/standardisation.js';
 import { dropoutLayers } from '../nn/variational-dropout.js';
-import { mul, reduceLogSumExp, reduceMean, reduceSum, sub } from '../onnx/ops.js';
+import { logSumExp, mul, reduceMean, reduceSum, sub } from '../onnx/ops.js';
 import type { Tensor } from '../onnx/tensor.js';
 import type { DataMoments } from '../vae/likelihoods.js';
 import { encoderNetwork } from '../vae/networks.js';
@@ -57,7 +57,7 @@ export function buildClassifier(
 
 /** −log p(class | x) of each example, in nats: [N, classes], [N, classes] → [N]. */
 export function crossEntropy(logits: Tensor, labels: Tensor): Tensor {
-  return sub(reduceLogSumExp(logits, [1]), reduceSum(mul(logits, labels), [1]));
+  return sub(logSumExp(logits, [1]), reduceSum(mul(logits, labels), [1]));
 }
 
 /**

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { ModelStoreError } from '@elbo/models';
 import { Command, CommanderError } from 'commander';
 import { DataError } from '../data/data-error.js';
@@ -33,8 +34,13 @@ const USER_ERRORS = [
 
 const BAD_INPUT = 2;
 
+const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
+  version: string;
+};
+
 const program = new Command('elbo')
   .description('Train variational autoencoders and export them to ONNX.')
+  .version(version)
   .configureHelp({ showGlobalOptions: true })
   .exitOverride()
   .configureOutput({ writeErr: (text) => process.stderr.write(text.replace(/^error: /, 'elbo: ')) });

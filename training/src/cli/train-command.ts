@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import { readManifest } from '@elbo/models';
 import { Command, Option } from 'commander';
 import { loadDataset } from '../data/datasets.js';
@@ -8,7 +9,7 @@ import { isClassifier, loadAnyPreset, parseAnyConfiguration } from '../presets.j
 import { type TrainOptions, train } from '../train.js';
 import { CHECKPOINT_SECONDS } from '../trainer/epochs.js';
 import type { Progress } from '../trainer/trainer.js';
-import { ConfigurationError, override } from '../vae/configuration.js';
+import { ConfigurationError, override, withSettings } from '../vae/configuration.js';
 import { describeEpoch, describeTerms } from './loss-terms.js';
 import {
   cacheDirOption,
@@ -42,7 +43,9 @@ interface TrainFlags extends EngineFlags {
   readonly from?: string;
   readonly keepZeros?: boolean;
   readonly resume?: boolean;
+  readonly resumeIfAny?: boolean;
   readonly checkpointSeconds: number;
+  readonly settings?: string;
   readonly set: readonly string[];
   readonly json?: boolean;
 }
@@ -67,18 +70,26 @@ export function trainCommand(): Command {
     .option('--keep-zeros', 'weights that are 0 in the model of --from stay 0, as after elbo prune')
     .option('--resume', 'go on from the newest checkpoint of an interrupted run')
     .addOption(
+      new Option(
+        '--resume-if-any',
+        'the same where there is a checkpoint, else begin: for jobs that are started again',
+      ).conflicts('resume'),
+    )
+    .addOption(
       new Option('--checkpoint-seconds <n>', 'time between checkpoints; 0: one after every second or so of training')
         .argParser(integer(0, 86_400))
         .default(CHECKPOINT_SECONDS),
     )
+    .option('--settings <file>', 'JSON object of fields that replace those of the preset, before --set does')
     .option('--set <key=value>', 'change one field of the preset; repeatable', append, [])
     .addOption(jsonOption())
     .action(run);
 }
 
 async function run(flags: TrainFlags): Promise<void> {
+  const preset = await startingConfiguration(flags);
   const configuration = override(
-    await startingConfiguration(flags),
+    flags.settings === undefined ? preset : withSettings(preset, await readSettings(flags.settings), flags.settings),
     [
       ...(flags.name === undefined ? [] : [`name=${JSON.stringify(flags.name)}`]),
       ...(flags.dataset === undefined ? [] : [`dataset=${JSON.stringify(flags.dataset)}`]),
@@ -113,7 +124,7 @@ async function run(flags: TrainFlags): Promise<void> {
     engine,
     dataset,
     store: flags.out ?? (isClassifier(configuration) ? 'classifiers' : 'models'),
-    resume: flags.resume ?? false,
+    resume: flags.resumeIfAny ? ('if-any' as const) : (flags.resume ?? false),
     checkpointSeconds: flags.checkpointSeconds,
     signal: interruption.signal,
     onProgress(progress: Progress) {
@@ -141,6 +152,16 @@ async function startingConfiguration({ preset, from }: TrainFlags) {
     throw new ConfigurationError('--preset is missing; expected a name (`elbo presets` lists them), or --from MODEL');
   }
   return parseAnyConfiguration((await readManifest(from)).training.configuration);
+}
+
+/** @throws {ConfigurationError} where the file is not JSON */
+async function readSettings(file: string): Promise<unknown> {
+  const text = await readFile(file, 'utf8');
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new ConfigurationError(`${file}: not JSON (${(error as Error).message})`, { cause: error });
+  }
 }
 
 /** Trains a VAE, showing how it goes; false where it was interrupted. */

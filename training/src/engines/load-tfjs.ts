@@ -1,3 +1,4 @@
+import { EngineError } from './engine-error.js';
 import { restoreRemovedUtilities } from './tfjs-node-compatibility.js';
 
 type Tf = typeof import('@tensorflow/tfjs');
@@ -26,7 +27,7 @@ export function loadTfjs(): Promise<LoadedTfjs> {
 }
 
 async function load(): Promise<LoadedTfjs> {
-  const { default: tf } = await import('@tensorflow/tfjs');
+  const tf = await loadPortable();
   tf.enableProdMode();
   const note = await loadNative();
   if (note === undefined && (await tf.setBackend('tensorflow'))) {
@@ -35,6 +36,15 @@ async function load(): Promise<LoadedTfjs> {
   if (!(await tf.setBackend('cpu')))
     throw new Error('tfjs has no working backend: expected at least its JavaScript one');
   return { tf, backend: 'tfjs, plain JavaScript', note: note ?? 'the native backend of tfjs-node does not start' };
+}
+
+/** @throws {EngineError} where `@tensorflow/tfjs`, which is an optional dependency, is not installed */
+async function loadPortable(): Promise<Tf> {
+  try {
+    return (await import('@tensorflow/tfjs')).default;
+  } catch (error) {
+    throw new EngineError('the engine tfjs is not installed: npm install @tensorflow/tfjs', { cause: error });
+  }
 }
 
 /**

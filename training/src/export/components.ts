@@ -1,6 +1,6 @@
 import type { AggregatePosterior } from '../evaluation/aggregate-posterior.js';
 import type { Weights } from '../nn/parameters.js';
-import { add, averagePool, exp, flatten, neg, reduceLogSumExp, reduceMax, reduceSum, sqrt, sub } from '../onnx/ops.js';
+import { add, averagePool, exp, flatten, logSumExp, neg, reduceMax, reduceSum, sqrt, sub } from '../onnx/ops.js';
 import { float32, type Tensor } from '../onnx/tensor.js';
 import { logDensities } from '../vae/mixture-prior.js';
 import type { Model } from '../vae/model.js';
@@ -104,5 +104,5 @@ function negativeLogDensity(z: Tensor, { logWeight, mean, logVariance }: FittedM
   const table = (values: Float32Array) => graph.constant(float32(values, [count, values.length / count]));
   const weight = graph.constant(float32(logWeight, [count]));
   const densities = logDensities(z, { logWeight: weight, mean: table(mean), logVariance: table(logVariance) });
-  return neg(reduceLogSumExp(add(densities, weight), [1]));
+  return neg(logSumExp(add(densities, weight), [1]));
 }

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { createWriteStream } from 'node:fs';
-import { type FileHandle, mkdtemp, open, rename, rm, writeFile } from 'node:fs/promises';
+import { type FileHandle, mkdir, mkdtemp, open, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -41,8 +41,9 @@ export function streamWriter(format: TextFormat, stream: Writable): RowWriter {
   };
 }
 
-/** Writes a file that appears at once, when it is finished, or not at all. */
+/** Writes a file that appears at once, when it is finished, or not at all; its directory is made where it is not there. */
 export async function fileWriter(format: RowFormat, path: string): Promise<RowWriter> {
+  await mkdir(dirname(path), { recursive: true });
   if (format === 'npz') return NpzWriter.create(path);
   return format === 'png' ? pngWriter(path) : textFileWriter(format, path);
 }

@@ -74,6 +74,12 @@ export class CheckpointStore<Epoch> {
     }
   }
 
+  /** Whether there is a checkpoint, whole or damaged. */
+  async hasAny(): Promise<boolean> {
+    const names = await readdir(this.#directory).catch(() => []);
+    return names.some((file) => FILE_NAME.test(file));
+  }
+
   /** Writes a checkpoint so that the file is always a whole one or none, and removes the oldest of many. */
   async save(checkpoint: Checkpoint<Epoch>): Promise<void> {
     await mkdir(this.#directory, { recursive: true });

@@ -14,8 +14,11 @@ export const CHECKPOINT_SECONDS = 5;
 
 /** How a run is watched and cut short. */
 export interface EpochOptions<Epoch> {
-  /** Goes on from the newest checkpoint of an interrupted run of the same configuration and data. */
-  readonly resume?: boolean;
+  /**
+   * Goes on from the newest checkpoint of an interrupted run of the same configuration and data; `if-any` begins where
+   * there is none.
+   */
+  readonly resume?: boolean | 'if-any';
   /**
    * Seconds between checkpoints; 0 writes one after every run of the graph, which takes about a second. A process that
    * is killed loses what it did since the last.
@@ -36,7 +39,7 @@ export async function checkpointsIn<Epoch>(
   store: string,
   configuration: { readonly name: string },
   dataset: Pick<Dataset, 'sha256'>,
-  resume = false,
+  resume: boolean | 'if-any' = false,
 ): Promise<CheckpointStore<Epoch>> {
   // Found out now rather than after hours of training.
   await mkdir(store, { recursive: true });
@@ -45,7 +48,7 @@ export async function checkpointsIn<Epoch>(
   const checkpoints = new CheckpointStore<Epoch>(
     join(store, '.checkpoints', `${configuration.name}-${run.slice(0, 16)}`),
   );
-  if (!resume) await checkpoints.begin();
+  if (resume === false) await checkpoints.begin();
   return checkpoints;
 }
 
@@ -120,7 +123,8 @@ export async function trainEpochs<Epoch>(
   let best: BestWeights | undefined;
   let epoch: EpochSums = NOTHING;
   let secondsBefore = 0;
-  if (options.resume === true) {
+  const isResumed = options.resume === 'if-any' ? await checkpoints.hasAny() : options.resume === true;
+  if (isResumed) {
     const checkpoint = await checkpoints.latest();
     trainer.restore(checkpoint.trainer);
     history.push(...checkpoint.history);
@@ -141,7 +145,7 @@ export async function trainEpochs<Epoch>(
   };
 
   // From here on there is something to go on from, whatever ends the process.
-  if (options.resume !== true) await save();
+  if (!isResumed) await save();
   while (trainer.step < trainer.totalSteps) {
     for await (const progress of trainer.runEpoch()) {
       epoch = added(epoch, terms, progress);

@@ -616,11 +616,36 @@ export function override<C = Configuration>(
     let target: unknown = copy;
     for (const key of path) target = isRecord(target) && Object.hasOwn(target, key) ? target[key] : undefined;
     if (!isRecord(target) || !Object.hasOwn(target, last)) {
-      throw new ConfigurationError(`--set ${assignment}: no such field; \`elbo presets NAME\` shows all of them`);
+      throw new ConfigurationError(`--set ${assignment}: no such field; ${WHERE_FIELDS_ARE}`);
     }
     target[last] = parseValue(assignment.slice(at + 1));
   }
   return parse(copy);
+}
+
+const WHERE_FIELDS_ARE = '`elbo presets NAME` shows all of them';
+
+/**
+ * Replaces fields by those of a JSON object, which holds only what changes; objects are merged, all else is replaced.
+ * @param source of the settings, such as their file, for messages
+ * @returns a configuration that is not checked yet, for `override`
+ * @throws {ConfigurationError} naming the field that is unknown
+ */
+export function withSettings<C>(configuration: C, settings: unknown, source: string): C {
+  if (!isRecord(settings)) {
+    throw new ConfigurationError(`${source}: expected a JSON object of fields, such as {"latent_size": 16}`);
+  }
+  const merged = (fields: unknown, changes: Readonly<Record<string, unknown>>, path: string): unknown => {
+    const copy = isRecord(fields) ? { ...fields } : {};
+    for (const [key, value] of Object.entries(changes)) {
+      if (!Object.hasOwn(copy, key)) {
+        throw new ConfigurationError(`${source}: ${path}${key}: no such field; ${WHERE_FIELDS_ARE}`);
+      }
+      copy[key] = isRecord(value) ? merged(copy[key], value, `${path}${key}.`) : value;
+    }
+    return copy;
+  };
+  return merged(configuration, settings, '') as C;
 }
 
 function parseValue(text: string): unknown {

@@ -1,15 +1,4 @@
-import {
-  add,
-  mul,
-  neg,
-  reduceLogSumExp,
-  reduceMean,
-  reduceSum,
-  reshape,
-  softmax,
-  stopGradient,
-  sub,
-} from '../onnx/ops.js';
+import { add, logSumExp, mul, neg, reduceMean, reduceSum, reshape, softmax, stopGradient, sub } from '../onnx/ops.js';
 import type { Tensor } from '../onnx/tensor.js';
 import { logPosteriorDensity, type Posterior } from './posterior.js';
 
@@ -50,7 +39,7 @@ export function importanceBound(inputs: ImportanceInputs, doublyReparameterised:
     return reshape(add(likelihood, mul(sub(inputs.logPrior(at), logPosterior), inputs.klWeight)), [examples, samples]);
   };
   const weights = logWeights(z, logLikelihood, posterior);
-  const bound = sub(Math.log(samples), reduceMean(reduceLogSumExp(weights, [1])));
+  const bound = sub(Math.log(samples), reduceMean(logSumExp(weights, [1])));
   if (!doublyReparameterised) return { logLikelihood, bound, loss: bound };
 
   // Each sample counts by its share: the decoder's gradient is Σ w̃ ∂ log w, the encoder's Σ w̃² ∂ log w / ∂z · ∂z, with

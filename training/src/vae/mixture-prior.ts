@@ -1,6 +1,6 @@
 import { zeros } from '../nn/initialisers.js';
 import { type Parameter, parameter, type Weights } from '../nn/parameters.js';
-import { add, div, exp, gemm, log, mul, neg, reduceLogSumExp, reduceSum, reshape, square, sub } from '../onnx/ops.js';
+import { add, div, exp, gemm, log, logSumExp, mul, neg, reduceSum, reshape, square, sub } from '../onnx/ops.js';
 import type { Tensor } from '../onnx/tensor.js';
 import { LOG_TWO_PI, type Posterior } from './posterior.js';
 import { divergenceToStandardNormal, type Prior } from './priors.js';
@@ -30,7 +30,7 @@ export function mixturePrior(
     isExact: false,
     logDensity: (z, weights) => {
       const components = componentsOf(weights);
-      return reduceLogSumExp(add(logDensities(z, components), components.logWeight), [1]);
+      return logSumExp(add(logDensities(z, components), components.logWeight), [1]);
     },
     divergence: (posterior, weights) => {
       const components = componentsOf(weights);
@@ -41,7 +41,7 @@ export function mixturePrior(
       // E_q[log N(z; mean_k, variance_k)]
       const expected = add(logDensities(posterior.mean, components), spread);
       const entropy = mul(reduceSum(add(posterior.logVariance, LOG_TWO_PI + 1), [1]), 0.5);
-      return neg(add(entropy, reduceLogSumExp(add(expected, components.logWeight), [1])));
+      return neg(add(entropy, logSumExp(add(expected, components.logWeight), [1])));
     },
     divergencePerDimension: (posterior, weights) => divergenceToMoments(posterior, componentsOf(weights)),
   };

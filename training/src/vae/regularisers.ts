@@ -3,9 +3,9 @@ import {
   div,
   exp,
   gemm,
+  logSumExp,
   max,
   mul,
-  reduceLogSumExp,
   reduceMean,
   reduceSum,
   square,
@@ -40,8 +40,8 @@ export function totalCorrelation({ mean, logVariance }: Posterior, z: Tensor): T
     mean: unsqueeze(mean, [0]),
     logVariance: unsqueeze(logVariance, [0]),
   });
-  const joint = reduceLogSumExp(reduceSum(logDensity, [2]), [1]);
-  const marginals = reduceSum(reduceLogSumExp(logDensity, [1]), [1]);
+  const joint = logSumExp(reduceSum(logDensity, [2]), [1]);
+  const marginals = reduceSum(logSumExp(logDensity, [1]), [1]);
   return add(reduceMean(sub(joint, marginals)), (size - 1) * Math.log(count));
 }
 

@@ -1,5 +1,20 @@
 import type { Tensor } from '../tensor.js';
-import { add, erf, less, log, mul, reciprocal, sigmoid, square, sub, tanh, where } from './elementwise.js';
+import {
+  add,
+  erf,
+  less,
+  log,
+  mul,
+  reciprocal,
+  sigmoid,
+  square,
+  stopGradient,
+  sub,
+  tanh,
+  where,
+} from './elementwise.js';
+import { reduceLogSumExp, reduceMax } from './reductions.js';
+import { squeeze } from './shaping.js';
 
 // Functions that opset 18 has no operator for, or none with a CUDA kernel, as compositions with gradients of their own.
 
@@ -11,6 +26,15 @@ export function silu(x: Tensor): Tensor {
 /** x · Φ(x) with Φ the standard normal distribution (Hendrycks & Gimpel, 2016). */
 export function gelu(x: Tensor): Tensor {
   return mul(mul(x, 0.5), add(erf(mul(x, Math.SQRT1_2)), 1));
+}
+
+/**
+ * log Σ exp(x) over axes, of what is left of x without its largest element: ONNX Runtime's WebGPU kernel of ReduceLogSumExp
+ * takes exponentials as they are, so that all of them are 0 where x is below -104, or infinite above 88.
+ */
+export function logSumExp(x: Tensor, axes: readonly number[]): Tensor {
+  const largest = stopGradient(reduceMax(x, axes, true));
+  return add(reduceLogSumExp(sub(x, largest), axes), squeeze(largest, axes));
 }
 
 /** The approximation of gelu by tanh, which differs by less than 5e-4. */

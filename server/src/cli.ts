@@ -1,0 +1,28 @@
+/** The command `elbo-server`. Its settings are environment variables, which suit containers and unit files alike. */
+import { VERSION } from './version.js';
+
+const USAGE = `usage: elbo-server                 serve the model store
+       elbo-server make-key NAME   make an API key
+       elbo-server --help | --version
+
+Settings are environment variables: ELBO_MODELS_DIR (./models), ELBO_HOST (0.0.0.0), ELBO_PORT (8080), ELBO_API_KEYS, …
+The README has them all.
+`;
+
+const BAD_INPUT = 2;
+
+const [command, ...rest] = process.argv.slice(2);
+if (command === undefined) {
+  await import('./main.js');
+} else if (command === 'make-key') {
+  // It is a program of its own as well, whose first argument is the name.
+  process.argv.splice(2, 1);
+  await import('./make-key.js');
+} else if (command === '--help' && rest.length === 0) {
+  process.stdout.write(USAGE);
+} else if (command === '--version' && rest.length === 0) {
+  process.stdout.write(`${VERSION}\n`);
+} else {
+  process.stderr.write(`elbo-server: ${process.argv.slice(2).join(' ')} is not a command\n${USAGE}`);
+  process.exitCode = BAD_INPUT;
+}
