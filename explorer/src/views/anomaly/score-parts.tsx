@@ -114,38 +114,41 @@ export function Contributions({
   return (
     <section class="contributions" aria-label="Columns that contribute most">
       <h2>Columns that contribute most</h2>
-      <table>
-        <thead>
-          <tr>
-            <th scope="col">Column</th>
-            <th scope="col" class="number">
-              Observed
-            </th>
-            <th scope="col" class="number">
-              Expected
-            </th>
-            <th scope="col" class="number">
-              Nats
-            </th>
-            <th scope="col" class="bar-cell">
-              <span class="hidden-text">Share</span>
-            </th>
-          </tr>
-        </thead>
-        <tbody>
-          {contributions.map(({ column, observed, expected, nats }) => (
-            <tr key={column}>
-              <th scope="row">{column}</th>
-              <td class="number">{shown(observed)}</td>
-              <td class="number">{shown(expected)}</td>
-              <td class="number">{significant(nats, 3)}</td>
-              <td class="bar-cell">
-                <span class="amount" style={{ width: `${Math.max(0, (100 * nats) / most)}%` }} />
-              </td>
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reached by the keyboard. */}
+      <div class="wide-table" tabIndex={0}>
+        <table>
+          <thead>
+            <tr>
+              <th scope="col">Column</th>
+              <th scope="col" class="number">
+                Observed
+              </th>
+              <th scope="col" class="number">
+                Expected
+              </th>
+              <th scope="col" class="number">
+                Nats
+              </th>
+              <th scope="col" class="bar-cell">
+                <span class="hidden-text">Share</span>
+              </th>
             </tr>
-          ))}
-        </tbody>
-      </table>
+          </thead>
+          <tbody>
+            {contributions.map(({ column, observed, expected, nats }) => (
+              <tr key={column}>
+                <th scope="row">{column}</th>
+                <td class="number">{shown(observed)}</td>
+                <td class="number">{shown(expected)}</td>
+                <td class="number">{significant(nats, 3)}</td>
+                <td class="bar-cell">
+                  <span class="amount" style={{ width: `${Math.max(0, (100 * nats) / most)}%` }} />
+                </td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
     </section>
   );
 }
