@@ -23,6 +23,8 @@ const MODELS = fileURLToPath(new URL('../../../models', import.meta.url));
 const RESULTS = fileURLToPath(new URL('../../../bench/explorer/RESULTS.md', import.meta.url));
 const POINTS = 10_000;
 const CLASSES = 10;
+/** Of each movement. */
+const MEASURED_MS = 2500;
 
 const { values } = parseArgs({
   options: { runs: { type: 'string', default: '9' }, write: { type: 'boolean', default: false } },
@@ -78,14 +80,13 @@ async function firstViews(browser: Browser, origin: string): Promise<FirstViews>
         bytes += responseBodySize;
       });
     });
-    await page.addInitScript(`{
+    await page.addInitScript(`window.drawn = new Promise((done) => {
       const found = () => document.querySelector('canvas[data-drawn]');
-      const look = () => found() ? (window.drawnAfter = performance.now()) : requestAnimationFrame(look);
+      const look = () => found() ? done(performance.now()) : requestAnimationFrame(look);
       requestAnimationFrame(look);
-    }`);
+    });`);
     await page.goto(`${origin}/?model=mnist`);
-    await page.waitForFunction('window.drawnAfter !== undefined');
-    views.drawn.push(await page.evaluate('window.drawnAfter'));
+    views.drawn.push(await page.evaluate('window.drawn'));
     views.scripted.push(
       await page.evaluate("performance.getEntriesByType('navigation')[0].domContentLoadedEventStart"),
     );
@@ -126,8 +127,6 @@ async function movingFrames(browser: Browser, origin: string): Promise<Frames[]>
   await context.close();
   return [panning, zooming];
 }
-
-const MEASURED_MS = 2500;
 
 async function measured(page: Page, frames: Frames, act: (step: number) => Promise<void>): Promise<void> {
   const drawn = () => page.evaluate<number>("Number(document.querySelector('canvas[data-drawn]').dataset.drawn)");

@@ -10,9 +10,9 @@ const PICTURES = fileURLToPath(new URL('../../../docs/screenshots/', import.meta
 
 const VIEWS = [
   ['map', '?model=mnist&at=0.62,0.42'],
-  ['traversal', '?model=shapes&view=traversal&z=0:1.2'],
+  ['traversal', '?model=shapes&view=traversal&start=item:12'],
   ['samples', '?model=fashion-mnist&view=samples&count=64&seed=7'],
-  ['morph', '?model=mnist-conditional&view=morph&from=sample:3&to=sample:12&label=3&path=spherical'],
+  ['morph', '?model=mnist&view=morph&from=item:324&to=item:12&path=spherical'],
   ['anomaly', '?model=mnist&view=anomaly&input=noise:3'],
   ['models', '?model=mnist&view=models'],
 ] as const;
