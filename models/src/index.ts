@@ -9,5 +9,6 @@ export * from './manifest.js';
 export * from './npy.js';
 export * from './prior.js';
 export * from './random.js';
+export * from './reference.js';
 export * from './small-png.js';
 export * from './store.js';

@@ -4,6 +4,7 @@ import { Compile } from 'typebox/schema';
 import { conditionProblem } from './condition.js';
 import { ModelStoreError } from './errors.js';
 import { GoldenSchema } from './golden.js';
+import { ReferenceSchema, referenceProblem } from './reference.js';
 
 /** The version of the manifest format that this package reads and writes. */
 export const SCHEMA_VERSION = 1;
@@ -241,6 +242,7 @@ export const ManifestSchema = Type.Object({
   scorer: ScorerSchema,
   calibration: CalibrationSchema,
   golden: Type.Optional(GoldenSchema),
+  reference: Type.Optional(ReferenceSchema),
   files: Type.Record(Type.String({ pattern: '^[a-z0-9][a-z0-9._-]*$' }), FileRecordSchema, {
     additionalProperties: false,
   }),
@@ -304,7 +306,7 @@ export function parseManifest(json: unknown): Manifest {
       `manifest: prior.dimensions is ${dimensions}; expected at most latent.size = ${json.latent.size}`,
     );
   }
-  const wrong = json.condition && conditionProblem(json.condition);
+  const wrong = (json.condition && conditionProblem(json.condition)) ?? referenceProblem(json);
   if (wrong !== undefined) throw new ModelStoreError('MANIFEST_INVALID', `manifest: ${wrong}`);
   if (json.input.kind === 'vector' && (json.input.columns?.length ?? json.input.shape[0]) !== json.input.shape[0]) {
     throw new ModelStoreError(

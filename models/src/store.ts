@@ -15,6 +15,7 @@ import {
   parseManifest,
 } from './manifest.js';
 import { decodeMixture, type LatentPrior } from './prior.js';
+import { checkReference, type Reference } from './reference.js';
 
 const NAME = new RegExp(MODEL_NAME_PATTERN);
 const VERSION = new RegExp(MODEL_VERSION_PATTERN);
@@ -30,6 +31,8 @@ export interface ModelReference {
 export interface LoadedModel {
   readonly directory: string;
   readonly manifest: Manifest;
+  /** `manifest.json` as it stands there. */
+  readonly manifestBytes: Uint8Array;
   /** Every file that the manifest lists, by name. */
   readonly files: ReadonlyMap<string, Uint8Array>;
   readonly graphs: Readonly<Record<keyof typeof GRAPH_FILES, Uint8Array>>;
@@ -76,7 +79,7 @@ export async function listModels(
  * @throws {ModelStoreError} MODEL_NOT_FOUND, MANIFEST_INVALID or FILE_CORRUPT, naming the file
  */
 export async function readModel(directory: string): Promise<LoadedModel> {
-  const manifest = await readManifest(directory);
+  const { manifest, bytes: manifestBytes } = await readManifestFile(directory);
   const contents = new Map(
     await Promise.all(
       Object.entries(manifest.files).map(
@@ -91,6 +94,14 @@ export async function readModel(directory: string): Promise<LoadedModel> {
   };
   const calibrationScores = decodeCalibration(directory, contentOf(CALIBRATION_FILE), manifest.calibration.size);
   checkThresholds(directory, manifest, calibrationScores);
+  if (manifest.reference !== undefined) {
+    try {
+      checkReference(manifest.reference, contents);
+    } catch (error) {
+      if (error instanceof ModelStoreError) throw new ModelStoreError(error.code, join(directory, error.message));
+      throw error;
+    }
+  }
   const { components, dimensions } = manifest.prior;
   const mixture =
     components === undefined || dimensions === undefined
@@ -99,6 +110,7 @@ export async function readModel(directory: string): Promise<LoadedModel> {
   return {
     directory,
     manifest,
+    manifestBytes,
     files: contents,
     graphs: {
       encoder: contentOf(GRAPH_FILES.encoder),
@@ -115,23 +127,27 @@ export async function readModel(directory: string): Promise<LoadedModel> {
  * @throws {ModelStoreError} MODEL_NOT_FOUND or MANIFEST_INVALID
  */
 export async function readManifest(directory: string): Promise<Manifest> {
+  return (await readManifestFile(directory)).manifest;
+}
+
+async function readManifestFile(directory: string): Promise<{ manifest: Manifest; bytes: Buffer }> {
   const path = join(directory, 'manifest.json');
-  let text: string;
+  let bytes: Buffer;
   try {
     // A pipe or a device would never end.
     if (!(await stat(path)).isFile()) throw new Error('not a regular file');
-    text = await readFile(path, 'utf8');
+    bytes = await readFile(path);
   } catch (error) {
     throw new ModelStoreError('MODEL_NOT_FOUND', `${path}: no such model version`, { cause: error });
   }
   let json: unknown;
   try {
-    json = JSON.parse(text);
+    json = JSON.parse(bytes.toString());
   } catch (error) {
     throw new ModelStoreError('MANIFEST_INVALID', `${path}: not JSON (${(error as Error).message})`, { cause: error });
   }
   try {
-    return parseManifest(json);
+    return { manifest: parseManifest(json), bytes };
   } catch (error) {
     if (error instanceof ModelStoreError) throw new ModelStoreError(error.code, `${path}: ${error.message}`);
     throw error;
@@ -209,6 +225,34 @@ export async function recordMetrics(
     latent: { ...manifest.latent, ...latent },
     metrics: { ...manifest.metrics, ...metrics },
   });
+  await replaceDurably(join(directory, 'manifest.json'), formatJson(updated));
+  return updated;
+}
+
+/**
+ * Adds reference data to a version that has none; all else of it stays as it is.
+ * @param configuration fields of the recorded configuration that tell how the data were made
+ * @throws {ModelStoreError} MANIFEST_INVALID where the version has reference data, or these contradict it
+ */
+export async function addReference(
+  directory: string,
+  reference: Reference,
+  files: ReadonlyMap<string, Uint8Array>,
+  configuration: Readonly<Record<string, unknown>> = {},
+): Promise<Manifest> {
+  const manifest = await readManifest(directory);
+  if (manifest.reference !== undefined) {
+    throw new ModelStoreError('MANIFEST_INVALID', `${directory}: it has reference data; expected a version without`);
+  }
+  const updated = parseManifest({
+    ...manifest,
+    reference,
+    files: { ...manifest.files, ...recordsOf(files) },
+    training: { ...manifest.training, configuration: { ...manifest.training.configuration, ...configuration } },
+  });
+  checkReference(reference, files);
+  // The manifest last: until then a reader sees the version as it was.
+  for (const [file, content] of files) await replaceDurably(join(directory, file), content);
   await replaceDurably(join(directory, 'manifest.json'), formatJson(updated));
   return updated;
 }

@@ -141,6 +141,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/models/{name}/files/{file}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A file of a model: its manifest, pictures, calibration scores or reference data */
+        get: operations["getModelFile"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/models/{name}/reload": {
         parameters: {
             query?: never;
@@ -516,7 +533,7 @@ export interface components {
             /** @description What is wrong here: the field, and what was expected */
             detail: string;
             /** @description Stable, for programs */
-            code: "INVALID_HTTP" | "INVALID_CODING" | "INVALID_JSON" | "INVALID_REQUEST" | "UNAUTHORIZED" | "FORBIDDEN" | "ROUTE_NOT_FOUND" | "MODEL_NOT_FOUND" | "MODEL_REFUSED" | "METHOD_NOT_ALLOWED" | "NOT_ACCEPTABLE" | "REQUEST_TIMEOUT" | "BODY_TOO_LARGE" | "IMAGE_TOO_LARGE" | "TOO_MANY_ITEMS" | "UNSUPPORTED_MEDIA_TYPE" | "INVALID_INPUT" | "INVALID_IMAGE" | "RATE_NOT_STATED" | "OUTPUT_NOT_FINITE" | "RATE_LIMITED" | "HEADERS_TOO_LARGE" | "INTERNAL" | "OVERLOADED" | "TIMED_OUT" | "OUT_OF_MEMORY" | "WORKER_LOST" | "UNAVAILABLE" | "NOT_READY";
+            code: "INVALID_HTTP" | "INVALID_CODING" | "INVALID_JSON" | "INVALID_REQUEST" | "UNAUTHORIZED" | "FORBIDDEN" | "ROUTE_NOT_FOUND" | "MODEL_NOT_FOUND" | "FILE_NOT_FOUND" | "MODEL_REFUSED" | "METHOD_NOT_ALLOWED" | "NOT_ACCEPTABLE" | "REQUEST_TIMEOUT" | "BODY_TOO_LARGE" | "IMAGE_TOO_LARGE" | "TOO_MANY_ITEMS" | "UNSUPPORTED_MEDIA_TYPE" | "INVALID_INPUT" | "INVALID_IMAGE" | "RATE_NOT_STATED" | "OUTPUT_NOT_FINITE" | "RATE_LIMITED" | "HEADERS_TOO_LARGE" | "INTERNAL" | "OVERLOADED" | "TIMED_OUT" | "OUT_OF_MEMORY" | "WORKER_LOST" | "UNAVAILABLE" | "NOT_READY";
         };
         /**
          * Inputs
@@ -914,6 +931,71 @@ export interface components {
                 /** @description Of such a distance, while inputs are as in the calibration */
                 p_value: number;
             };
+            /** @description Held-out examples that a picture of the latent space is made of */
+            reference?: {
+                /** @description Examples N of the validation part, evenly spread over it */
+                count: number;
+                /** @description Posterior means, bytes [N, Z], row-major: minimum + byte / 255 * (maximum - minimum) */
+                codes: {
+                    /** @constant */
+                    file: "reference-codes.u8";
+                    /** @description Of each latent dimension */
+                    minimum: number[];
+                    /** @description Of each latent dimension */
+                    maximum: number[];
+                };
+                /** @description A plane on which similar codes are near each other (UMAP): x and y of each example, little-endian uint16 [N, 2], the same scale on both axes */
+                map?: {
+                    /** @constant */
+                    file: "reference-map.u16";
+                };
+                /** @description A code is near mean + p axes, where p = axes (code - mean) */
+                principal_components: {
+                    /** @description Of the codes */
+                    mean: number[];
+                    /** @description Unit vectors of the plane in which the codes spread most */
+                    axes: [
+                        number[],
+                        number[]
+                    ];
+                    /** @description Share of the whole variance along each axis */
+                    explained: [
+                        number,
+                        number
+                    ];
+                };
+                /** @description The class of each example, little-endian uint16 [N] */
+                labels?: {
+                    /** @constant */
+                    file: "reference-labels.u16";
+                    /** @description Of each class */
+                    names: string[];
+                };
+                items?: {
+                    /** @constant */
+                    kind: "sprites";
+                    /** @constant */
+                    file: "reference-items.webp";
+                    /** @description Tiles in a row */
+                    columns: number;
+                    /** @description Width and height of a tile in pixels; the size of the model's images where left out */
+                    tile?: [
+                        number,
+                        number
+                    ];
+                } | {
+                    /** @constant */
+                    kind: "rows";
+                    /** @constant */
+                    file: "reference-items.f32";
+                };
+            };
+            /** @description Of the version; `/models/{name}/files/{file}` gives all but the graphs */
+            files: {
+                name: string;
+                sha256: string;
+                bytes: number;
+            }[];
             /** @description How the model was trained, and on what */
             training: {
                 [key: string]: unknown;
@@ -2199,6 +2281,101 @@ export interface operations {
                 };
             };
             /** @description `MODEL_NOT_FOUND`: There is no such model or version */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `RATE_LIMITED`: The caller sent more requests or items than the limit */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `INTERNAL`: The server failed */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    getModelFile: {
+        parameters: {
+            query?: {
+                /** @description Loaded version of the model; the latest if left out */
+                version?: string;
+            };
+            header?: {
+                /** @description ETags of answers that are there already */
+                "if-none-match"?: string;
+            };
+            path: {
+                /** @description Name of a loaded model */
+                name: string;
+                /** @description Such as `manifest.json` or `preview.png`; no graph */
+                file: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The file as it stands in the store; its ETag is its SHA-256 */
+            200: {
+                headers: {
+                    /** @description Names the answer */
+                    etag?: string;
+                    /** @description `no-cache`: may be kept, and asked for again with If-None-Match */
+                    "cache-control"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                    "image/png": unknown;
+                    "image/webp": unknown;
+                    "image/svg+xml": unknown;
+                    "application/octet-stream": unknown;
+                };
+            };
+            /** @description The answer has an ETag of If-None-Match, and is not sent again */
+            304: {
+                headers: {
+                    /** @description Names the answer */
+                    etag?: string;
+                    /** @description `no-cache`: may be kept, and asked for again with If-None-Match */
+                    "cache-control"?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description `INVALID_REQUEST`: A parameter or field is missing, unknown or not what it should be */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `UNAUTHORIZED`: The request has no key that is known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `MODEL_NOT_FOUND`: There is no such model or version. `FILE_NOT_FOUND`: The model has no such file to give */
             404: {
                 headers: {
                     [name: string]: unknown;

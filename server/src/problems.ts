@@ -14,6 +14,7 @@ export const PROBLEMS = {
   FORBIDDEN: { status: 403, title: 'The key does not allow this' },
   ROUTE_NOT_FOUND: { status: 404, title: 'There is no such route' },
   MODEL_NOT_FOUND: { status: 404, title: 'There is no such model or version' },
+  FILE_NOT_FOUND: { status: 404, title: 'The model has no such file to give' },
   MODEL_REFUSED: { status: 409, title: 'A version in the store was refused' },
   METHOD_NOT_ALLOWED: { status: 405, title: 'The route has no such method' },
   NOT_ACCEPTABLE: { status: 406, title: 'None of the accepted types can be made' },

@@ -1,7 +1,7 @@
 import { cp, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { GRAPH_FILES } from '@elbo/models';
+import { addReference, GRAPH_FILES, type Reference } from '@elbo/models';
 import { WorkerThread } from '@elbo/server/inference/worker-thread';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { expectedMean, type FixtureModel, fixtureModel, GREY_INPUT, writeFixture } from './support/fixture-models.js';
@@ -96,6 +96,33 @@ describe('a store that changes', () => {
     await replaceVersion(grey(5));
     await running.service.registry.refresh();
     expect(await mean()).toEqual({ version: '1', mean: of(grey(5)) });
+  });
+
+  it('may add reference data to a version that serves', async () => {
+    const reference: Reference = {
+      count: 1,
+      codes: { file: 'reference-codes.u8', minimum: [0, 0, 0, 0], maximum: [1, 1, 1, 1] },
+      principal_components: {
+        mean: [0, 0, 0, 0],
+        axes: [
+          [1, 0, 0, 0],
+          [0, 1, 0, 0],
+        ],
+        explained: [0, 0],
+      },
+    };
+    const codes = `${running.url}/models/grey/files/reference-codes.u8`;
+    const version = join(directory, 'grey', '1');
+    const content = Uint8Array.of(1, 2, 3, 4);
+    // As if the program had been stopped before the manifest was written: not an addition yet.
+    await writeFile(join(version, 'reference-codes.u8'), content);
+    expect(await running.service.registry.refresh()).toEqual({ loaded: [], unloaded: [], refused: [] });
+    expect((await fetch(codes)).status).toBe(404);
+    await addReference(version, reference, new Map([['reference-codes.u8', content]]));
+    const { loaded } = await running.service.registry.refresh();
+    expect(loaded.map(({ key }) => key)).toEqual(['grey/1']);
+    expect(new Uint8Array(await (await fetch(codes)).arrayBuffer())).toEqual(content);
+    expect(await mean()).toEqual({ version: '1', mean: of(grey(1)) });
   });
 
   it('that cannot be listed changes nothing', async () => {

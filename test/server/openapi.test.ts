@@ -99,7 +99,7 @@ describe('openapi/openapi.json', () => {
     for (const { description, schema } of headers)
       expect([typeof description, schema]).toEqual(['string', { type: 'string' }]);
     const notModified = responses.filter(([status]) => status === '304');
-    expect(notModified).toHaveLength(3);
+    expect(notModified).toHaveLength(4);
     for (const [, response] of notModified) expect(response).not.toHaveProperty('content');
   });
 

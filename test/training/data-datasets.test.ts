@@ -39,7 +39,9 @@ const complaint = async (name: string, options?: DatasetOptions): Promise<string
 describe('loading a data set by name', () => {
   test.each(['mnist', 'fashion-mnist'])('reads the four files of %s, each compressed or not', async (name) => {
     const dataset = await loadDataset(name, { dataDir: smallMnist(name) });
-    const { train, test: held, ...rest } = dataset;
+    const { train, test: held, classNames, ...rest } = dataset;
+    // Digits are called by their numbers.
+    expect(classNames?.slice(6, 8)).toEqual(name === 'mnist' ? undefined : ['Shirt', 'Sneaker']);
     expect(rest).toEqual({
       name,
       input: {

@@ -262,6 +262,17 @@ describe('labels of a folder', () => {
     expect(await labelsOf(['cats/1.png', 'dogs/2.png', '3.png'])).toEqual([undefined, undefined, undefined]);
   });
 
+  test('have the names of the folders, whatever their order on the disk', async () => {
+    const namesOf = async (paths: readonly string[]) => (await load(paths)).classNames;
+    expect(await namesOf(['cats/1.png', 'cats/2.png', 'cats-big/3.png', 'dogs/x/4.png'])).toEqual([
+      'cats',
+      'cats-big',
+      'dogs',
+    ]);
+    expect(await namesOf(['cats/1.png', 'cats/2.png'])).toBeUndefined();
+    expect(await namesOf(['train/b/1.png', 'train/a/2.png', 'test/b/3.png'])).toEqual(['a', 'b']);
+  });
+
   test('folders train and test are the parts, and the classes lie below', async () => {
     const { train, test: held } = await load(['train/a/1.png', 'train/b/2.png', 'train/b/3.png', 'test/b/4.png']);
     expect([train.count, held.count]).toEqual([3, 1]);

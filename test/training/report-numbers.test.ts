@@ -1,6 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { RandomSource } from '@elbo/models';
 import { loadPreset, override, presetNames } from '@elbo/training';
+import { principalComponents } from '@elbo/training/evaluation/principal-components';
 import { encodeModel } from '@elbo/training/onnx/encode';
 import { Graph } from '@elbo/training/onnx/graph';
 import { add, matmul } from '@elbo/training/onnx/ops';
@@ -8,7 +9,6 @@ import { float32 } from '@elbo/training/onnx/tensor';
 import { brief, fixed } from '@elbo/training/pictures/numbers';
 import { isClassifier, loadAnyPreset } from '@elbo/training/presets';
 import { BINS_A_DECADE, SMALLEST_DECADE, weightsOf } from '@elbo/training/report/layer-weights';
-import { principalComponents } from '@elbo/training/report/principal-components';
 import { shares } from '@elbo/training/report/sections/histogram';
 import { shellWord, trainingCommand } from '@elbo/training/report/training-command';
 import fc from 'fast-check';

@@ -52,7 +52,7 @@ test('weights that are 0 in the other model stay 0, and the others learn', async
   const store = temporaryDirectory();
   const half = await exportAgain(
     { directory: first.directory, store, dataset, engine },
-    { manifest },
+    { manifest, weights },
     { configuration, weights: pruned },
   );
   const result = await train({

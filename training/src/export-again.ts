@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Manifest, PruningRecord } from '@elbo/models';
 import { DataError } from './data/data-error.js';
-import { type Dataset, splitHeldOut } from './data/dataset.js';
+import { classNamesOf, type Dataset, splitHeldOut } from './data/dataset.js';
 import type { Engine } from './engines/engine.js';
 import { evaluate } from './evaluation/evaluate.js';
 import { readTrainedModel, type TrainedModel, trainedModel } from './evaluation/trained-model.js';
@@ -19,6 +19,8 @@ export interface ExportAgainOptions {
   /** What the model was trained on: calibrates the scores, and measures the new version. */
   readonly dataset: Dataset;
   readonly engine: Engine;
+  /** Told how far long work is, and what it is. */
+  readonly onProgress?: ((done: number, total: number, text: string) => void) | undefined;
 }
 
 /** @throws {DataError} where the data set is not the one that the model was trained on */
@@ -35,14 +37,15 @@ export function checkTrainedOn(dataset: Dataset, { name, version, training }: Ma
  * @throws {ParityError} where the export does not compute what the network does
  */
 export async function exportAgain(
-  { directory, store, dataset, engine }: ExportAgainOptions,
-  { manifest }: Pick<TrainedModel, 'manifest'>,
+  { directory, store, dataset, engine, onProgress }: ExportAgainOptions,
+  original: Pick<TrainedModel, 'manifest' | 'weights'>,
   changed: {
     readonly configuration: Configuration;
     readonly weights: WeightValues;
     readonly prunedFrom?: PruningRecord;
   },
 ): Promise<{ directory: string; manifest: Manifest; parity: number }> {
+  const { manifest } = original;
   const { configuration } = changed;
   const model = trainedModel(configuration, manifest);
   const weights = weightsInPrecision(model, changed.weights, configuration.weight_precision);
@@ -58,8 +61,12 @@ export async function exportAgain(
     input: manifest.input,
     train,
     validation,
+    classNames: classNamesOf(dataset),
+    onProgress,
     training: { ...manifest.training, configuration },
     metrics: {
+      // What was measured of these weights holds for them still.
+      ...(areSame(weights, original.weights) && manifest.metrics),
       ...(await evaluate({ ...measured, examples: validation, split: 'validation' })),
       ...(await evaluate({ ...measured, examples: dataset.test, split: 'test' })),
     },
@@ -68,21 +75,36 @@ export async function exportAgain(
   });
 }
 
+function areSame(weights: WeightValues, others: WeightValues): boolean {
+  return (
+    weights.size === others.size &&
+    [...weights].every(([name, values]) => {
+      const other = others.get(name);
+      return other?.length === values.length && values.every((value, i) => value === other[i]);
+    })
+  );
+}
+
 /**
  * Writes the next version of a model with another precision of its weights, or under another name.
  * @throws {ModelStoreError} where the version cannot be read, {ConfigurationError} where Elbo did not train it or the name is none, {DataError}
  *   where the data set is not the one that it was trained on, {ParityError}
  */
 export async function exportWith(
-  options: ExportAgainOptions & Partial<Pick<Configuration, 'name' | 'weight_precision'>>,
+  options: ExportAgainOptions & Partial<Pick<Configuration, 'name' | 'weight_precision' | 'reference_points'>>,
 ): Promise<{ directory: string; manifest: Manifest; parity: number }> {
   const trained = await readTrainedModel(options.directory);
   checkTrainedOn(options.dataset, trained.manifest);
-  const { name = trained.configuration.name, weight_precision = trained.configuration.weight_precision } = options;
+  const { configuration } = trained;
+  const {
+    name = configuration.name,
+    weight_precision = configuration.weight_precision,
+    reference_points = configuration.reference_points,
+  } = options;
   const { pruned_from: prunedFrom } = trained.manifest;
   return exportAgain(options, trained, {
     // A name that is none is refused before minutes of measuring.
-    configuration: parseConfiguration({ ...trained.configuration, name, weight_precision }),
+    configuration: parseConfiguration({ ...configuration, name, weight_precision, reference_points }),
     weights: trained.weights,
     ...(prunedFrom && { prunedFrom }),
   });

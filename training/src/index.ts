@@ -1,5 +1,6 @@
 // The library: what `elbo train` and `elbo evaluate` do, for programs.
 
+export { type AddReferenceOptions, addReferenceData } from './add-reference.js';
 export { type ClassifierConfiguration, parseClassifierConfiguration } from './classifier/configuration.js';
 export { type ClassifierRecord, readClassifier } from './classifier/record.js';
 export { type TrainClassifierOptions, type TrainClassifierResult, trainClassifier } from './classifier/train.js';

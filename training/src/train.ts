@@ -1,6 +1,6 @@
 import type { Manifest } from '@elbo/models';
 import { DataError } from './data/data-error.js';
-import { classCount, type Dataset, type Examples, splitHeldOut } from './data/dataset.js';
+import { classCount, classNamesOf, type Dataset, type Examples, splitHeldOut } from './data/dataset.js';
 import { loadDataset } from './data/datasets.js';
 import type { Engine } from './engines/engine.js';
 import { OnnxRuntimeEngine } from './engines/onnxruntime.js';
@@ -46,6 +46,8 @@ export interface TrainOptions extends EpochOptions<EpochRecord> {
   readonly keepZeros?: boolean | undefined;
   /** Called when training is over and the weights of an epoch (from 1) are measured and exported. */
   readonly onExport?: (bestEpoch: number) => void;
+  /** Called while the export does what takes long. */
+  readonly onExportProgress?: (done: number, total: number, text: string) => void;
 }
 
 export interface TrainResult {
@@ -131,6 +133,8 @@ export async function train(options: TrainOptions): Promise<TrainResult | undefi
     input,
     train: examples,
     validation,
+    classNames: classNamesOf(dataset),
+    onProgress: options.onExportProgress,
     training: {
       ...trainingRecord(configuration, dataset, { examples, validation }, engine, run),
       ...(start && { started_from: start.version, ...(keepZeros && { kept_zeros: true as const }) }),

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import {
+  CALIBRATION_FILE,
   type GraphRole,
   goldenDifference,
   goldenItem,
@@ -8,6 +9,7 @@ import {
   type LatentPrior,
   type LoadedModel,
   type Manifest,
+  REFERENCE_FILES,
 } from '@elbo/models';
 import { InferenceError } from './errors.js';
 import type { GraphDescription, OutputTensor, TensorDescription } from './onnxruntime.js';
@@ -22,6 +24,20 @@ export interface ModelCall extends GraphCall {
   readonly outputs: readonly string[];
 }
 
+/** A file of a version that callers may have. */
+export interface ServedFile {
+  readonly bytes: Uint8Array;
+  readonly sha256: string;
+}
+
+/** All that callers may have, where a version has it; the graphs are the operator's to give away. */
+const SERVED_FILES = [
+  'preview.png',
+  'training-curves.svg',
+  CALIBRATION_FILE,
+  ...Object.values(REFERENCE_FILES),
+] as const;
+
 /** A model version that can be served: its graphs, how to call them, and what its scores are held against. */
 export interface ServedModel {
   /** `name/version` */
@@ -35,6 +51,8 @@ export interface ServedModel {
   readonly calibrationScores: Float32Array;
   /** That samples are drawn from. */
   readonly prior: LatentPrior;
+  /** By name, `manifest.json` too. */
+  readonly files: ReadonlyMap<string, ServedFile>;
   /** Shared memory: each worker loads from it, one that replaces a lost worker too, so no changed file can come in. */
   readonly graphs: Readonly<Record<GraphRole, Uint8Array>>;
   readonly calls: Readonly<Record<'encode' | 'decode' | 'score' | 'scoreInParts', ModelCall>>;
@@ -43,7 +61,8 @@ export interface ServedModel {
 /**
  * @throws {InferenceError} MODEL_REFUSED for what the manifest asks and this server can't do
  */
-export function servedModel({ manifest, graphs, calibrationScores, prior, directory }: LoadedModel): ServedModel {
+export function servedModel(loaded: LoadedModel): ServedModel {
+  const { manifest, graphs, calibrationScores, prior, directory } = loaded;
   const key = `${manifest.name}/${manifest.version}`;
   if (!directory.replaceAll('\\', '/').endsWith(`/${key}`)) {
     throw refused(`manifest.json says that this is ${key}; the directory must have that name`);
@@ -74,6 +93,7 @@ export function servedModel({ manifest, graphs, calibrationScores, prior, direct
     latentSize: manifest.latent.size,
     calibrationScores,
     prior,
+    files: servedFiles(loaded),
     graphs: { encoder: shared(graphs.encoder), decoder: shared(graphs.decoder), scorer: shared(graphs.scorer) },
     calls: {
       encode: call('encoder', x, ['mean', 'log_variance']),
@@ -82,6 +102,17 @@ export function servedModel({ manifest, graphs, calibrationScores, prior, direct
       scoreInParts: call('scorer', x, [...scores, ...parts]),
     },
   };
+}
+
+function servedFiles({ manifest, manifestBytes, files }: LoadedModel): ReadonlyMap<string, ServedFile> {
+  const served = new Map<string, ServedFile>();
+  for (const name of SERVED_FILES) {
+    const bytes = files.get(name);
+    const record = manifest.files[name];
+    if (bytes !== undefined && record !== undefined) served.set(name, { bytes, sha256: record.sha256 });
+  }
+  const sha256 = createHash('sha256').update(manifestBytes).digest('hex');
+  return served.set('manifest.json', { bytes: manifestBytes, sha256 });
 }
 
 /** Shape of one row of every output that the contract of the graphs names. */

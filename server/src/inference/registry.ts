@@ -1,6 +1,7 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { listModels, type ModelReference, readModel } from '@elbo/models';
+import { quote } from '../quote.js';
 import { InferenceError } from './errors.js';
 import type { Log } from './log.js';
 import { type ServedModel, servedModel } from './model.js';
@@ -286,8 +287,4 @@ async function fingerprintOf(directory: string): Promise<string> {
   } catch (error) {
     return (error as Error).message;
   }
-}
-
-function quote(text: string): string {
-  return JSON.stringify(text.length > 64 ? `${text.slice(0, 64)}…` : text);
 }

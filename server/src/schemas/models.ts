@@ -1,11 +1,13 @@
 import {
   CalibrationSchema,
   ConditionSchema,
+  FileRecordSchema,
   ImageInputSchema,
   LatentSchema,
   LatentSummarySchema,
   MetricSchema,
   PriorSchema,
+  ReferenceSchema,
   ScorerSchema,
   VectorInputSchema,
 } from '@elbo/models';
@@ -49,6 +51,10 @@ export const ModelDetails = Type.Object(
         { description: 'How far inputs have drifted from the calibration; absent until 20 items were scored' },
       ),
     ),
+    reference: Type.Optional(ReferenceSchema),
+    files: Type.Array(Type.Object({ name: Type.String(), ...FileRecordSchema.properties }), {
+      description: 'Of the version; `/models/{name}/files/{file}` gives all but the graphs',
+    }),
     training: Type.Record(Type.String(), Type.Unknown(), { description: 'How the model was trained, and on what' }),
   },
   { $id: 'ModelDetails', title: 'ModelDetails' },

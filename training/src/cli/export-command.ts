@@ -1,4 +1,4 @@
-import { readManifest } from '@elbo/models';
+import { MAX_REFERENCE_POINTS, readManifest } from '@elbo/models';
 import { Command, Option } from 'commander';
 import { createEngine } from '../engines/create-engine.js';
 import { exportWith } from '../export-again.js';
@@ -8,12 +8,14 @@ import {
   cacheDirOption,
   dataDirOption,
   type EngineFlags,
+  integer,
   jsonOption,
   limitOption,
   storeFor,
   storeOption,
   withEngineOptions,
 } from './options.js';
+import { phasedProgress } from './progress.js';
 import { loadDataFor } from './training-data.js';
 
 interface ExportFlags extends EngineFlags {
@@ -23,6 +25,7 @@ interface ExportFlags extends EngineFlags {
   readonly out?: string;
   readonly name?: string;
   readonly weights?: WeightPrecision;
+  readonly referencePoints?: number;
   readonly json?: boolean;
 }
 
@@ -32,6 +35,11 @@ export function exportCommand(): Command {
     .argument('<model>', 'directory of a version, such as models/mnist/1')
     .addOption(
       new Option('--weights <precision>', 'float16 rounds weights and halves the files').choices(WEIGHT_PRECISIONS),
+    )
+    .addOption(
+      new Option('--reference-points <n>', 'validation examples for a map of the latent space; 0: none').argParser(
+        integer(0, MAX_REFERENCE_POINTS),
+      ),
     )
     .option('--name <name>', 'of the new model; default: its own')
     .addOption(dataDirOption())
@@ -45,6 +53,7 @@ export function exportCommand(): Command {
 async function run(directory: string, flags: ExportFlags): Promise<void> {
   const before = await readManifest(directory);
   const dataset = await loadDataFor(before, flags);
+  const display = phasedProgress(before.name);
   const { manifest, ...written } = await exportWith({
     directory,
     store: storeFor(directory, flags.out),
@@ -52,7 +61,9 @@ async function run(directory: string, flags: ExportFlags): Promise<void> {
     engine: await createEngine(flags),
     ...(flags.name !== undefined && { name: flags.name }),
     ...(flags.weights !== undefined && { weight_precision: flags.weights }),
-  });
+    ...(flags.referencePoints !== undefined && { reference_points: flags.referencePoints }),
+    onProgress: (done, total, text) => display.update(done, total, text),
+  }).finally(() => display.stop());
   const bytes = { before: bytesOf(before), after: bytesOf(manifest) };
   console.log(`${written.directory}: ${(bytes.before / 1e6).toFixed(2)} → ${(bytes.after / 1e6).toFixed(2)} MB`);
   printChanges(before.metrics, manifest.metrics, 3);

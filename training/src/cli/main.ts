@@ -15,6 +15,7 @@ import { evaluateCommand } from './evaluate-command.js';
 import { exportCommand } from './export-command.js';
 import { fetchCommand } from './fetch-command.js';
 import { pruneCommand } from './prune-command.js';
+import { referenceCommand } from './reference-command.js';
 import { reportCommand } from './report-command.js';
 import { scoreCommand } from './score-command.js';
 import { trainCommand } from './train-command.js';
@@ -54,6 +55,7 @@ for (const command of [
   reportCommand(),
   pruneCommand(),
   exportCommand(),
+  referenceCommand(),
   inspectCommand(),
   presetsCommand(),
   datasetsCommand(),

@@ -13,6 +13,7 @@ import {
   storeOption,
   withEngineOptions,
 } from './options.js';
+import { phasedProgress } from './progress.js';
 import { loadDataFor } from './training-data.js';
 
 interface PruneFlags extends EngineFlags {
@@ -44,13 +45,15 @@ export function pruneCommand(): Command {
 async function run(directory: string, flags: PruneFlags): Promise<void> {
   const manifest = await readManifest(directory);
   const dataset = await loadDataFor(manifest, flags);
+  const display = phasedProgress(manifest.name);
   const result = await pruneModel({
     directory,
     store: storeFor(directory, flags.out),
     dataset,
     engine: await createEngine(flags),
     threshold: flags.threshold,
-  });
+    onProgress: (done, total, text) => display.update(done, total, text),
+  }).finally(() => display.stop());
   const { before, after, speed } = result;
   const gone = Object.entries(result.removed).map(([field, units]) => `${units} of ${field}`);
   console.log(`${result.directory}: ${gone.length === 0 ? 'no unit is without use' : `without ${gone.join(', ')}`}`);

@@ -168,6 +168,7 @@ async function readSettings(file: string): Promise<unknown> {
 async function runVae(options: TrainOptions, display: ProgressDisplay, json: boolean): Promise<boolean> {
   const { configuration, onProgress } = options;
   let wasCollapsed = false;
+  const exporting = phasedProgress(configuration.name);
   const result = await train({
     ...options,
     onProgress(progress) {
@@ -186,8 +187,12 @@ async function runVae(options: TrainOptions, display: ProgressDisplay, json: boo
       if (hasCollapsed && !wasCollapsed) display.line(COLLAPSED);
       wasCollapsed = hasCollapsed;
     },
-    onExport: (epoch) => display.line(`measuring and exporting the weights of epoch ${epoch}`),
-  });
+    onExport(epoch) {
+      display.line(`measuring and exporting the weights of epoch ${epoch}`);
+      display.stop();
+    },
+    onExportProgress: (done, total, text) => exporting.update(done, total, text),
+  }).finally(() => exporting.stop());
   display.stop();
   if (result === undefined) return false;
   const { directory, manifest, bestEpoch, parity, secondsPerStep } = result;

@@ -52,6 +52,8 @@ export interface Dataset {
   readonly test: Examples;
   /** SHA-256 of the training values in their order, row-major little-endian, lower-case hexadecimal. */
   readonly sha256: string;
+  /** Of each class, where they are called otherwise than by their numbers. */
+  readonly classNames?: readonly string[];
   /** In a line: what was read, and how the test part came about. */
   readonly description?: string;
   /** Of generated data: draws the example of each row of factors, [count, factors] → [count, …shape]. */
@@ -76,6 +78,13 @@ export function exampleSize({ shape }: Pick<Examples, 'shape'>): number {
 export function classCount({ labels }: Pick<Examples, 'labels'>): number {
   if (labels === undefined) throw new DataError('the examples have no classes; expected the class of each');
   return 1 + labels.reduce((largest, label) => Math.max(largest, label), 0);
+}
+
+/** The name of each class, or its number where it has none; undefined where no examples have classes. */
+export function classNamesOf({ train, test, classNames = [] }: Dataset): string[] | undefined {
+  const counts = [train, test].flatMap((part) => (part.labels === undefined ? [] : [classCount(part)]));
+  if (counts.length === 0) return undefined;
+  return Array.from({ length: Math.max(...counts) }, (_, i) => classNames[i] ?? String(i));
 }
 
 /** Bytes of one number. */

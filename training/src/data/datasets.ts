@@ -11,7 +11,7 @@ import { type ImageForm, RESIZE, readImageFolder } from './image-folder.js';
 import { readNpy } from './npy.js';
 import { readNpz } from './npz.js';
 import { type DataProgress, RowStore } from './row-store.js';
-import { drawShapes, generateShapes, SHAPES_SIZE } from './shapes.js';
+import { drawShapes, generateShapes, SHAPES_CLASSES, SHAPES_SIZE } from './shapes.js';
 import { asDataError } from './source-file.js';
 import { type Survey, survey } from './survey.js';
 
@@ -39,6 +39,7 @@ interface Parts {
   /** Undefined where the source has none of its own. */
   readonly test?: Examples;
   readonly columns?: readonly Column[];
+  readonly classNames?: Dataset['classNames'];
   readonly description: string;
   readonly draw?: Dataset['draw'];
 }
@@ -63,9 +64,23 @@ const TEST_FRACTION = 0.1;
 // Far from the streams that training and validation draw from, so that one seed can serve all.
 const TEST_STREAM = 18;
 
+/** Classes of Fashion-MNIST, as its authors name them (Xiao, Rasul & Vollgraf, 2017, table 2). */
+const CLOTHES = [
+  'T-shirt/top',
+  'Trouser',
+  'Pullover',
+  'Dress',
+  'Coat',
+  'Sandal',
+  'Shirt',
+  'Sneaker',
+  'Bag',
+  'Ankle boot',
+] as const;
+
 const sources: ReadonlyMap<string, Source> = new Map([
   ['mnist', mnistLike('mnist', '70,000 handwritten digits, 28 x 28 grey, ten classes')],
-  ['fashion-mnist', mnistLike('fashion-mnist', '70,000 pieces of clothing, 28 x 28 grey, ten classes')],
+  ['fashion-mnist', mnistLike('fashion-mnist', '70,000 pieces of clothing, 28 x 28 grey, ten classes', CLOTHES)],
   [
     'shapes',
     { description: '12,000 sprites with known factors, 32 x 32 grey; generated, nothing to fetch', load: loadShapes },
@@ -112,6 +127,7 @@ export async function loadDataset(nameOrPath: string, options: DatasetOptions = 
     input: inputOf(nameOrPath, kept.train, [trainSurvey, testSurvey], parts.columns),
     ...kept,
     sha256: trainSurvey.sha256,
+    ...(parts.classNames && { classNames: parts.classNames }),
     ...(parts.draw && { draw: parts.draw }),
     description,
   };
@@ -305,27 +321,31 @@ async function loadFolder(folder: string, options: DatasetOptions, store: RowSto
   const parts = paths.map((path) => path.split('/').slice(0, -1));
   const tops = new Set(parts.map(([top]) => top));
   if (tops.size === 2 && tops.has('train') && tops.has('test')) {
-    const labels = classLabels(parts.map(([, second]) => second));
-    const all = { ...rows, ...(labels && { labels }) };
+    const classes = classesByFolder(parts.map(([, second]) => second));
+    const all = { ...rows, ...(classes && { labels: classes.labels }) };
     const indices = (name: string) => paths.flatMap((_, i) => (parts[i][0] === name ? [i] : []));
     return {
       train: subset(all, indices('train')),
       test: subset(all, indices('test')),
+      ...(classes && { classNames: classes.names }),
       description: `${folder}, its folders train and test`,
     };
   }
-  const labels = classLabels(parts.map(([top]) => top));
-  const classes = labels === undefined ? '' : `, ${tops.size} classes by folder`;
-  return { train: { ...rows, ...(labels && { labels }) }, description: `${folder}${classes}` };
+  const classes = classesByFolder(parts.map(([top]) => top));
+  if (classes === undefined) return { train: rows, description: folder };
+  const { labels, names: classNames } = classes;
+  return { train: { ...rows, labels }, classNames, description: `${folder}, ${tops.size} classes by folder` };
 }
 
 /** The number of each folder in their order; undefined where there is one only, more than bytes can number, or images outside. */
-function classLabels(folders: readonly (string | undefined)[]): Uint8Array | undefined {
-  const classes = [...new Set(folders)];
-  if (classes.length < 2 || classes.length > 256 || classes.includes(undefined)) return undefined;
+function classesByFolder(
+  folders: readonly (string | undefined)[],
+): { readonly labels: Uint8Array; readonly names: readonly string[] } | undefined {
   // The paths are sorted as a whole, where "a-b/" comes before "a/".
-  const numbers = new Map(classes.sort((a, b) => ((a ?? '') < (b ?? '') ? -1 : 1)).map((name, i) => [name, i]));
-  return Uint8Array.from(folders, (folder) => numbers.get(folder) ?? 0);
+  const names = [...new Set(folders.filter((folder) => folder !== undefined))].sort((a, b) => (a < b ? -1 : 1));
+  if (names.length < 2 || names.length > 256 || folders.includes(undefined)) return undefined;
+  const numbers = new Map(names.map((name, i) => [name, i]));
+  return { labels: Uint8Array.from(folders, (folder) => numbers.get(folder ?? '') ?? 0), names };
 }
 
 const MNIST_FILES = {
@@ -336,7 +356,7 @@ const MNIST_FILES = {
 } as const;
 
 /** A data set distributed as MNIST is: four IDX files in a folder of its own. */
-function mnistLike(name: string, description: string): Source {
+function mnistLike(name: string, description: string, classNames?: readonly string[]): Source {
   return {
     description,
     async load(options, store) {
@@ -345,7 +365,7 @@ function mnistLike(name: string, description: string): Source {
       }
       const size = { height: 28, width: 28 };
       const parts = await loadMnistFiles(name, join(options.dataDir, name), size, options, store);
-      return { ...parts, description };
+      return { ...parts, ...(classNames && { classNames }), description };
     },
   };
 }
@@ -397,6 +417,7 @@ async function loadShapes({ seed = 0 }: DatasetOptions): Promise<Parts> {
     train: slice(examples, 0, SHAPES_TRAIN),
     test: slice(examples, SHAPES_TRAIN, examples.count),
     description: `sprites of ${SHAPES_SIZE} x ${SHAPES_SIZE}, generated from seed ${seed}`,
+    classNames: SHAPES_CLASSES,
     draw: drawShapes,
   };
 }

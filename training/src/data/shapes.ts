@@ -15,6 +15,9 @@ export const SHAPES_FACTORS = {
   cardinalities: [3, 6, 16, 16, 16],
 } as const;
 
+/** The classes: what the first factor stands for. */
+export const SHAPES_CLASSES = ['square', 'ellipse', 'heart'] as const;
+
 /** How many images there are: one for each combination of factors. */
 export const SHAPES_COMBINATIONS = SHAPES_FACTORS.cardinalities.reduce((product, size) => product * size, 1);
 

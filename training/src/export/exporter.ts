@@ -49,6 +49,7 @@ import { decoderGraph, encoderGraph, scorerGraph } from './graphs.js';
 import { usualDetailOf } from './image-detail.js';
 import { hasInputDistance, inputDistributionOf } from './input-distance.js';
 import { checkParity } from './parity.js';
+import { referenceData } from './reference.js';
 
 const PREVIEW_IMAGES = 32;
 const PREVIEW_SAMPLES = 64;
@@ -72,12 +73,16 @@ export interface ExportRequest {
   readonly train: Examples;
   /** Held-out examples: half fits the score, half calibrates it. */
   readonly validation: Examples;
+  /** Of each class, where the data have classes. */
+  readonly classNames?: readonly string[] | undefined;
   readonly training: Manifest['training'];
   readonly metrics: Readonly<Record<string, Metric>>;
   /** The picture of training, SVG. */
   readonly curves: string;
   /** Where another model was made smaller. */
   readonly prunedFrom?: PruningRecord;
+  /** Told how far long work is, and what it is. */
+  readonly onProgress?: ((done: number, total: number, text: string) => void) | undefined;
 }
 
 /**
@@ -111,7 +116,7 @@ export async function exportModel(
     // second half would make its p-values too good.
     const middle = Math.floor(validation.count / 2);
     const fitting = slice(validation, 0, middle);
-    const reference = slice(validation, middle, validation.count);
+    const calibrating = slice(validation, middle, validation.count);
     const plain = scorerGraph(model, weights, normal);
     const componentNames = plain.outputs.map(({ name }) => name).filter((name) => !NOT_COMPONENTS.includes(name));
     const uncombined = await engine.load(encodeModel(plain));
@@ -120,7 +125,7 @@ export async function exportModel(
     const combination = fitCombination(scored.map((name) => components[name]));
     const scorerBytes = written(scorerGraph(model, weights, normal, combination));
     const scorer = await load(scorerBytes);
-    const scores = (await runOverExamples(scorer, reference, ['score'], model)).score.sort();
+    const scores = (await runOverExamples(scorer, calibrating, ['score'], model)).score.sort();
 
     const parity = await checkParity(
       engine,
@@ -148,6 +153,19 @@ export async function exportModel(
         await preview({ encoder, decoder }, prior, { input, shown, classes: model.classes, seed: configuration.seed }),
       );
     }
+    const { classNames, onProgress } = request;
+    const reference = await referenceData({
+      encoder,
+      examples: validation,
+      input,
+      latentSize: model.latentSize,
+      classes: model.classes,
+      classNames,
+      points: configuration.reference_points,
+      seed: configuration.seed,
+      onProgress,
+    });
+    for (const [file, content] of reference?.files ?? []) files.set(file, content);
     const draft: ManifestDraft = {
       schema_version: SCHEMA_VERSION,
       name: configuration.name,
@@ -169,6 +187,7 @@ export async function exportModel(
       scorer: { components: componentNames, scored: [...scored] },
       calibration: describeCalibration(scores, `${configuration.dataset}, second half of the validation split`),
       golden: await goldenRecord({ encoder, decoder, scorer }, input, model),
+      ...(reference && { reference: reference.reference }),
       training: request.training,
       ...(request.prunedFrom && { pruned_from: request.prunedFrom }),
       metrics: { ...request.metrics },

@@ -8,8 +8,9 @@ import { type DatasetOptions, loadDataset, readFor } from '../data/datasets.js';
 import type { Engine } from '../engines/engine.js';
 import { OnnxRuntimeEngine } from '../engines/onnxruntime.js';
 import { ServedModel } from '../offline/served-model.js';
+import { ImageForm } from '../pictures/image-form.js';
 import { sortedDimensions } from './dimensions.js';
-import { ImageForm } from './images.js';
+import { LARGEST_SIDE } from './images.js';
 import { weightsOf } from './layer-weights.js';
 import { type Observations, observe } from './observations.js';
 import { renderPage } from './page.js';
@@ -140,7 +141,7 @@ async function makePage(
 ): Promise<string> {
   const { manifest, calibrationScores } = loaded;
   const { input, latent, training } = manifest;
-  const form = input.kind === 'image' ? new ImageForm(input) : undefined;
+  const form = input.kind === 'image' ? new ImageForm(input, LARGEST_SIDE) : undefined;
   const dimensions = sortedDimensions(latent, observed?.active);
   const weights = weightsOf(loaded);
   const map = await latentMap(

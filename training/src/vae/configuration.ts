@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { MODEL_NAME_PATTERN } from '@elbo/models';
+import { MAX_REFERENCE_POINTS, MODEL_NAME_PATTERN } from '@elbo/models';
 import { type Static, type TSchema, Type } from 'typebox';
 import { Compile } from 'typebox/compile';
 import { Default, Errors } from 'typebox/value';
@@ -398,6 +398,13 @@ export const ConfigurationSchema = Type.Object(
       description: 'Of the moving average of the weights that is evaluated and exported; 0: the weights themselves',
     }),
     validation_fraction: Type.Number({ exclusiveMinimum: 0, maximum: 0.5 }),
+    reference_points: Type.Integer({
+      minimum: 0,
+      maximum: MAX_REFERENCE_POINTS,
+      default: 2000,
+      description:
+        'Validation examples that are exported with the model for a map of its latent space, at most; 0: none',
+    }),
     seed: Type.Integer({ minimum: 0, maximum: 0xffff_ffff }),
   },
   closed,

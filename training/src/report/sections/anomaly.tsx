@@ -3,8 +3,9 @@ import type { VNode } from 'preact';
 import { joined } from '../../evaluation/batches.js';
 import type { ServedModel } from '../../offline/served-model.js';
 import { float32 } from '../../onnx/tensor.js';
+import type { ImageForm } from '../../pictures/image-form.js';
 import { brief, significant } from '../../pictures/numbers.js';
-import type { ImageForm } from '../images.js';
+import { picture } from '../images.js';
 import { type Observations, readItems } from '../observations.js';
 import { Histogram, shares } from './histogram.js';
 import { labelled, Picture, tileWidth } from './pictures.js';
@@ -110,7 +111,7 @@ async function imagesOf(
   form: ImageForm,
 ): Promise<VNode> {
   const items = await readItems(examples, indices);
-  const images = await Promise.all(items.map((item) => form.picture([item])));
+  const images = await Promise.all(items.map((item) => picture(form, [item])));
   return (
     <ul class="tiled captioned" style={{ '--tile': `${Math.max(72, tileWidth(form))}px` }}>
       {indices.map((example, i) => (

@@ -1,9 +1,10 @@
 import type { VNode } from 'preact';
 import { median } from 'simple-statistics';
+import { principalComponents } from '../../evaluation/principal-components.js';
+import type { ImageForm } from '../../pictures/image-form.js';
 import { type Colour, classColours, css, orderedColours } from '../colours.js';
-import type { ImageForm, InlineImage } from '../images.js';
+import { type InlineImage, sheet as sheetOf } from '../images.js';
 import { type Observations, readItems } from '../observations.js';
-import { principalComponents } from '../principal-components.js';
 import { pText } from './anomaly.js';
 import { Choice, MOST_PANELS, NeedsData, type Section } from './section.js';
 import { whole } from './summary.js';
@@ -64,7 +65,8 @@ export async function latentMap(
   const sheet =
     form === undefined
       ? undefined
-      : await form.sheet(
+      : await sheetOf(
+          form,
           await readItems(
             observed.examples,
             Array.from({ length: count }, (_, i) => i),

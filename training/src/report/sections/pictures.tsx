@@ -1,6 +1,7 @@
 import type { VNode } from 'preact';
 import type { ServedModel } from '../../offline/served-model.js';
-import type { ImageForm, InlineImage } from '../images.js';
+import type { ImageForm } from '../../pictures/image-form.js';
+import { type InlineImage, picture } from '../images.js';
 import type { Observations } from '../observations.js';
 import { readItems } from '../observations.js';
 import type { Section } from './section.js';
@@ -41,7 +42,7 @@ export async function imageReconstructions(
     Array.from({ length: count }, (_, i) => i),
   );
   const decoded = await model.decode(means.slice(0, count * model.manifest.latent.size), examples.labels);
-  const pairs = await Promise.all(originals.map((original, i) => form.picture([original, decoded[i]], 1)));
+  const pairs = await Promise.all(originals.map((original, i) => picture(form, [original, decoded[i]], 1)));
   return {
     id: 'reconstructions',
     title: 'Reconstructions',
@@ -70,7 +71,7 @@ export async function imageReconstructions(
 export async function imageSamples(model: ServedModel, form: ImageForm, seed: number): Promise<Section> {
   const latents = model.drawFromPrior(SAMPLES, seed);
   const items = await model.decode(latents, model.drawClasses(SAMPLES, seed));
-  const images = await Promise.all(items.map((item) => form.picture([item])));
+  const images = await Promise.all(items.map((item) => picture(form, [item])));
   return {
     id: 'samples',
     title: 'Samples',

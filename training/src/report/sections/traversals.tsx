@@ -1,9 +1,10 @@
 import type { VNode } from 'preact';
 import { quantileSorted } from 'simple-statistics';
 import type { ServedModel } from '../../offline/served-model.js';
+import type { ImageForm } from '../../pictures/image-form.js';
 import { fixed, significant } from '../../pictures/numbers.js';
 import type { Dimension } from '../dimensions.js';
-import type { ImageForm, InlineImage } from '../images.js';
+import { type InlineImage, picture } from '../images.js';
 import { column, type Observations, readItems } from '../observations.js';
 import { labelled, Picture, tileWidth } from './pictures.js';
 import { Choice, type Section } from './section.js';
@@ -112,7 +113,7 @@ async function stripsOf(
     const strips: InlineImage[] = [];
     for (const walk of walks)
       strips.push(
-        await form.picture(await model.decode(points(start, walk, STEPS), new Array(STEPS).fill(start.label))),
+        await picture(form, await model.decode(points(start, walk, STEPS), new Array(STEPS).fill(start.label))),
       );
     panels.push(strips);
   }

@@ -2,7 +2,11 @@ import { EigenvalueDecomposition, Matrix } from 'ml-matrix';
 
 /** Points in the plane in which they spread most. */
 export interface Projection {
-  /** [n, 2], row-major. */
+  /** Of the rows, [size]. */
+  readonly mean: Float64Array;
+  /** Orthogonal unit vectors of the plane, [size] each; of rows of one number the second is 0. */
+  readonly axes: readonly [Float64Array, Float64Array];
+  /** axes · (row − mean), [n, 2], row-major. */
   readonly points: Float64Array;
   /** Share of the whole variance along each axis, 0 to 1. */
   readonly shares: readonly [number, number];
@@ -11,12 +15,14 @@ export interface Projection {
 /**
  * The first two principal components (Pearson, 1901). Each axis points to where its largest weight is positive, so that
  * the same data give the same picture.
- * @param rows [n, size], row-major, with at least two columns
+ * @param rows [n, size], row-major
  */
 export function principalComponents(rows: Float32Array, size: number): Projection {
   const count = rows.length / size;
-  const mean = new Float64Array(size);
-  for (let i = 0; i < rows.length; i++) mean[i % size] += rows[i] / count;
+  const sum = new Float64Array(size);
+  for (let i = 0; i < rows.length; i++) sum[i % size] += rows[i];
+  // Divided once, so that rows that are all the same have no variance by rounding.
+  const mean = sum.map((total) => total / count);
   const products = new Float64Array(size * size);
   for (let at = 0; at < rows.length; at += size) {
     for (let i = 0; i < size; i++) {
@@ -35,7 +41,9 @@ export function principalComponents(rows: Float32Array, size: number): Projectio
     assumeSymmetric: true,
   });
   const order = variances.map((_, i) => i).sort((a, b) => variances[b] - variances[a]);
-  const axes = order.slice(0, 2).map((i) => towardsPositive(vectors.getColumn(i)));
+  const axisOf = (place: number) =>
+    place < size ? towardsPositive(vectors.getColumn(order[place])) : new Float64Array(size);
+  const axes = [axisOf(0), axisOf(1)] as const;
   const points = new Float64Array(2 * count);
   for (let row = 0; row < count; row++) {
     for (const [axis, weights] of axes.entries()) {
@@ -45,11 +53,13 @@ export function principalComponents(rows: Float32Array, size: number): Projectio
     }
   }
   const total = variances.reduce((sum, variance) => sum + variance, 0);
-  const share = (i: number) => (total > 0 ? Math.max(0, variances[order[i]]) / total : 0);
-  return { points, shares: [share(0), share(1)] };
+  // What is left of variances of 0 may be a little below.
+  const share = (place: number) =>
+    place < size && total > 0 ? Math.min(1, Math.max(0, variances[order[place]]) / total) : 0;
+  return { mean, axes, points, shares: [share(0), share(1)] };
 }
 
-function towardsPositive(vector: readonly number[]): number[] {
+function towardsPositive(vector: readonly number[]): Float64Array {
   const largest = vector.reduce((best, value) => (Math.abs(value) > Math.abs(best) ? value : best), 0);
-  return largest < 0 ? vector.map((value) => -value) : [...vector];
+  return Float64Array.from(vector, (value) => (largest < 0 ? -value : value));
 }
