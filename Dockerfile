@@ -36,8 +36,9 @@ COPY deploy/docker/prune-dependencies.sh /
 RUN sh /prune-dependencies.sh
 
 FROM manifests AS training-dependencies
+# With development dependencies: tfjs, a peer that packages of Elbo leave to their users, is one; the others are types.
 RUN --mount=type=cache,target=/root/.npm \
-    npm ci --workspace models --workspace training --omit=dev
+    npm ci --workspace models --workspace training
 # For `elbo train --engine tfjs`; where TensorFlow's host is out of reach, that engine computes in plain JavaScript.
 COPY training/scripts training/scripts
 RUN node training/scripts/setup-tfjs.mjs || true
