@@ -41,7 +41,6 @@ export interface Sent {
 export interface Answered<T> {
   readonly value: T;
   readonly sent: Sent;
-  readonly headers: Headers;
 }
 
 /** Options that each call passes on to the client. */
@@ -72,7 +71,7 @@ export async function answered<T>(
       return fetch(request);
     },
   });
-  if (response.ok && data !== undefined && sent !== undefined) return { value: data, sent, headers: response.headers };
+  if (response.ok && data !== undefined && sent !== undefined) return { value: data, sent };
   const trouble = troubleOf(response, error);
   if (response.status === 401) keyWanted.value = trouble.detail;
   throw new TroubleError(trouble);

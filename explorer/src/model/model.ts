@@ -7,7 +7,7 @@ export type VectorInput = Extract<Input, { kind: 'vector' }>;
 export interface Dimension {
   /** From 0. */
   readonly index: number;
-  /** Mean KL divergence to the prior, in nats; undefined where the model has no such number for it. */
+  /** Mean KL divergence to the prior, in nats. */
   readonly kl: number;
   /** Where a traversal goes. */
   readonly range: readonly [number, number];

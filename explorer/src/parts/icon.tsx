@@ -9,7 +9,6 @@ const PATHS = {
   plus: 'M12 5v14M5 12h14',
   minus: 'M5 12h14',
   whole: 'M4 9V4h5M15 4h5v5M20 15v5h-5M9 20H4v-5',
-  dice: 'M5 5h14v14H5zM9 9h.01M15 15h.01M15 9h.01M9 15h.01M12 12h.01',
   play: 'M8 5l11 7l-11 7z',
   pause: 'M8 5v14M16 5v14',
   copy: 'M9 9h11v11H9zM5 15H4V4h11v1',

@@ -16,9 +16,8 @@ export function Item({ model, values, label, ranges }: ItemProps) {
       <RowTable input={model.input} values={values} ranges={ranges} caption={label} />
     );
   }
-  const [, height, width] = model.input.shape;
   return (
-    <figure class="item" data-wide={width > height}>
+    <figure class="item">
       {values === undefined ? (
         <div class="picture waiting" />
       ) : (
