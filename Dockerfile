@@ -9,15 +9,19 @@ COPY package.json package-lock.json .npmrc ./
 COPY models/package.json models/
 COPY server/package.json server/
 COPY training/package.json training/
+COPY openapi/package.json openapi/
+COPY explorer/package.json explorer/
 
 # ---- compiled code, and the store of shipped models ----
 FROM manifests AS build
 RUN --mount=type=cache,target=/root/.npm \
-    npm ci --workspace models --workspace server --include-workspace-root
+    npm ci --workspace models --workspace server --workspace openapi --workspace explorer --include-workspace-root
 COPY tsconfig.base.json ./
 COPY models models
 COPY server server
-RUN npx tsc -b models server
+COPY openapi openapi
+COPY explorer explorer
+RUN npx tsc -b models server openapi explorer && npm run build --workspace explorer
 RUN mkdir -p /store/classifiers && cp -r --parents models/*/[0-9]* /store && chmod -R a+rX /store
 
 FROM manifests AS build-training
@@ -64,6 +68,7 @@ COPY LICENSE /app/
 COPY --from=server-dependencies /app /app
 COPY --from=build /app/models/dist /app/models/dist
 COPY --from=build /app/server/dist /app/server/dist
+COPY --from=build /app/server/assets /app/server/assets
 # Apart from the code of @elbo/models, so that a store mounted in its place hides nothing else. A new volume takes the owner over.
 COPY --from=build --chown=1000:1000 /store/models /models
 

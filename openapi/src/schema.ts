@@ -761,6 +761,7 @@ export interface components {
                     value: number;
                     unit?: string;
                     split: string;
+                    examples: number;
                     protocol?: string;
                 };
             };
@@ -871,6 +872,7 @@ export interface components {
                     value: number;
                     unit?: string;
                     split: string;
+                    examples: number;
                     protocol?: string;
                 };
             };

@@ -46,6 +46,20 @@ afterAll(async () => {
   await store.remove();
 });
 
+it('describes every property that an answer must have', () => {
+  const missing: string[] = [];
+  const look = (schema: unknown, at: string): void => {
+    if (typeof schema !== 'object' || schema === null) return;
+    const { required, properties } = schema as { required?: unknown; properties?: object };
+    if (Array.isArray(required) && properties !== undefined) {
+      missing.push(...required.filter((name) => !(name in properties)).map((name) => `${at}/${name}`));
+    }
+    for (const [key, inner] of Object.entries(schema)) look(inner, `${at}/${key}`);
+  };
+  look(document, '');
+  expect(missing).toEqual([]);
+});
+
 describe('openapi/openapi.json', () => {
   it('is what the routes say; npm run openapi --workspace server writes it anew', async () => {
     expect(await readFile(new URL('../../openapi/openapi.json', import.meta.url), 'utf8')).toBe(text);

@@ -1,8 +1,10 @@
+import { MetricSchema } from '@elbo/models';
 import helmet from '@fastify/helmet';
 import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import type { FastifyInstance } from 'fastify';
 import fp from 'fastify-plugin';
+import type { TObject } from 'typebox';
 import { VERSION } from '../version.js';
 import { withContentCodings } from './openapi-coding.js';
 import { withSecurity } from './openapi-security.js';
@@ -45,6 +47,7 @@ export const openapi = fp(async (app: FastifyInstance) => {
         const body = openapiObject.paths?.[path]?.post?.requestBody;
         if (body !== undefined && 'required' in body) body.required = false;
       }
+      restoreMetricExamples(openapiObject.components?.schemas ?? {});
       withSecurity(openapiObject, adminRoutes);
       withContentCodings(openapiObject);
       return withPrefixItems(openapiObject) as typeof openapiObject;
@@ -62,6 +65,17 @@ export const openapi = fp(async (app: FastifyInstance) => {
   });
   app.get('/openapi.json', { config: { caching: 'revalidate' }, schema: { hide: true } }, async () => app.swagger());
 });
+
+/**
+ * @fastify/swagger 9.9 takes what stands inside `additionalProperties` for schemas, `properties` included, and drops the one
+ * that is called `examples` as if it were the keyword.
+ */
+function restoreMetricExamples(schemas: Readonly<Record<string, unknown>>): void {
+  for (const schema of Object.values(schemas)) {
+    const { metrics } = (schema as { properties?: { metrics?: { additionalProperties?: TObject } } }).properties ?? {};
+    if (metrics?.additionalProperties !== undefined) metrics.additionalProperties = MetricSchema;
+  }
+}
 
 /** TypeBox writes tuples as JSON Schema drafts up to 2019-09 do; OpenAPI 3.1 takes 2020-12, where `items` is no list. */
 function withPrefixItems(value: unknown): unknown {

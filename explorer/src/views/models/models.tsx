@@ -1,4 +1,4 @@
-import type { ModelDetails, ModelSummary } from '../../api/service.js';
+import type { ModelSummary } from '../../api/service.js';
 import type { ViewProps } from '../../explorer.js';
 import { addressWith } from '../../location.js';
 import { dimensionName, type Model, percent, significant } from '../../model/model.js';
@@ -6,9 +6,6 @@ import { Command } from '../../parts/command.js';
 import { Link } from '../../parts/link.js';
 import { FilePicture } from './file-picture.js';
 import { TrainingRecord } from './training-record.js';
-
-/** The generator of the document takes a field of this name for examples of its schema. */
-type Metric = ModelDetails['metrics'][string] & { readonly examples: number };
 
 const CURVES = 'training-curves.svg';
 
@@ -144,20 +141,18 @@ function Metrics({ model }: { readonly model: Model }) {
             </tr>
           </thead>
           <tbody>
-            {Object.entries(model.details.metrics as Record<string, Metric>).map(
-              ([name, { value, unit, split, examples, protocol }]) => (
-                <tr key={name}>
-                  <th scope="row">{name.replaceAll('_', ' ')}</th>
-                  <td class="number">
-                    {significant(value)} {unit}
-                  </td>
-                  <td>
-                    {examples.toLocaleString('en')} of {split}
-                  </td>
-                  <td class="long">{protocol}</td>
-                </tr>
-              ),
-            )}
+            {Object.entries(model.details.metrics).map(([name, { value, unit, split, examples, protocol }]) => (
+              <tr key={name}>
+                <th scope="row">{name.replaceAll('_', ' ')}</th>
+                <td class="number">
+                  {significant(value)} {unit}
+                </td>
+                <td>
+                  {examples.toLocaleString('en')} of {split}
+                </td>
+                <td class="long">{protocol}</td>
+              </tr>
+            ))}
           </tbody>
         </table>
       </div>
