@@ -1,19 +1,21 @@
 import { isIP } from 'node:net';
 import { resolve } from 'node:path';
 import { closestMatch } from 'leven';
-import { type ApiKey, KEY_ENTRY_FORM, parseApiKey } from './api-keys.js';
+import { type ApiKey, parseApiKey } from './api-keys.js';
 import { availableCpus } from './cpu-quota.js';
-import { PROVIDERS, type ProviderChoice } from './inference/provider.js';
+import type { ProviderChoice } from './inference/provider.js';
+import {
+  type IntegerVariable,
+  type LOG_LEVELS,
+  OPENABLE_ROUTES,
+  type REQUEST_LOGGING,
+  VARIABLES,
+  type VariableName,
+  type VariablesWith,
+} from './variables.js';
 
-export const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
-
-/** Which requests get a line of their own at level info; others have one at debug. */
-export const REQUEST_LOGGING = ['failed', 'all', 'none'] as const;
 export type RequestLogging = (typeof REQUEST_LOGGING)[number];
-
-/** Routes that need no key where others do; health checks never need one. */
-export const OPENABLE_ROUTES = ['metrics', 'docs'] as const;
 export type OpenableRoute = (typeof OPENABLE_ROUTES)[number];
 
 /** So many of something in so many milliseconds. */
@@ -86,41 +88,8 @@ export class ConfigurationError extends Error {
   override readonly name = 'ConfigurationError';
 }
 
-/** Every variable that the server reads, but for OpenTelemetry's own. */
-export const VARIABLES = [
-  'ELBO_HOST',
-  'ELBO_PORT',
-  'ELBO_MODELS_DIR',
-  'ELBO_DEFAULT_MODEL',
-  'ELBO_PROVIDER',
-  'ELBO_WORKERS',
-  'ELBO_THREADS',
-  'ELBO_MAX_BATCH',
-  'ELBO_MAX_QUEUE',
-  'ELBO_BATCH_DELAY_MS',
-  'ELBO_REQUEST_TIMEOUT_MS',
-  'ELBO_RUN_TIMEOUT_MS',
-  'ELBO_STORE_POLL_MS',
-  'ELBO_DEVICES',
-  'ELBO_BODY_LIMIT',
-  'ELBO_MAX_CONNECTIONS',
-  'ELBO_SHUTDOWN_DELAY',
-  'ELBO_API_KEYS',
-  'ELBO_ADMIN_KEYS',
-  'ELBO_OPEN_ROUTES',
-  'ELBO_RATE_LIMIT',
-  'ELBO_ITEM_RATE_LIMIT',
-  'ELBO_CORS_ORIGINS',
-  'ELBO_TRUSTED_PROXIES',
-  'ELBO_LOG_LEVEL',
-  'ELBO_LOG_REQUESTS',
-] as const;
-type Variable = (typeof VARIABLES)[number];
-
 /** The exporter reads the values itself; here they only switch tracing on. */
 const TRACE_ENDPOINTS = ['OTEL_EXPORTER_OTLP_TRACES_ENDPOINT', 'OTEL_EXPORTER_OTLP_ENDPOINT'] as const;
-
-const MIB = 1 << 20;
 
 /**
  * Reads and checks the `ELBO_` variables; an empty one counts as unset.
@@ -131,38 +100,45 @@ export function readConfiguration(
   environment: Readonly<Record<string, string | undefined>>,
   cpus: number = availableCpus(),
 ): { configuration: Configuration; warnings: string[] } {
-  const text = (name: Variable | `OTEL_${string}`): string | undefined => {
+  const text = (name: VariableName | `OTEL_${string}`): string | undefined => {
     const value = environment[name]?.trim();
     return value === '' ? undefined : value;
   };
-  const integer = (name: Variable, fallback: number, low: number, high: number): number => {
+  const integerOr = <T>(name: IntegerVariable, fallback: T): number | T => {
     const value = text(name);
     if (value === undefined) return fallback;
+    const { low, high } = VARIABLES[name];
     const number = /^[0-9]{1,15}$/.test(value) ? Number(value) : Number.NaN;
     if (!(number >= low && number <= high)) {
       throw new ConfigurationError(`${name}=${value}: expected an integer from ${low} to ${high}`);
     }
     return number;
   };
-  const oneOf = <T extends string>(name: Variable, choices: readonly T[], fallback: T): T => {
+  const integer = (name: IntegerVariable & VariablesWith<{ readonly default: number }>): number =>
+    integerOr<number>(name, VARIABLES[name].default);
+  const oneOf = <T extends string>(
+    name: VariableName,
+    { choices, default: fallback }: { readonly choices: readonly T[]; readonly default: T },
+  ): T => {
     const value = text(name) ?? fallback;
     const choice = choices.find((candidate) => candidate === value);
     if (choice === undefined) throw new ConfigurationError(`${name}=${value}: expected one of ${choices.join(', ')}`);
     return choice;
   };
-  const list = (name: Variable): string[] => (text(name) ?? '').split(',').flatMap((item) => item.trim() || []);
-  const each = <T>(name: Variable, expected: string, parse: (item: string) => T | undefined): T[] =>
+  const list = (name: VariableName): string[] => (text(name) ?? '').split(',').flatMap((item) => item.trim() || []);
+  const each = <T>(name: VariablesWith<{ readonly form: string }>, parse: (item: string) => T | undefined): T[] =>
     list(name).map((item) => {
       const parsed = parse(item);
       if (parsed === undefined)
-        throw new ConfigurationError(`${name}=${text(name)}: expected ${expected}, not ${item}`);
+        throw new ConfigurationError(`${name}=${text(name)}: expected ${VARIABLES[name].form}, not ${item}`);
       return parsed;
     });
-  const keys = (name: Variable): ApiKey[] => {
+  const keys = (name: 'ELBO_API_KEYS' | 'ELBO_ADMIN_KEYS'): ApiKey[] => {
     return list(name).map((entry, i) => {
       const key = parseApiKey(entry);
       // The entry isn't shown: it might be a key.
-      if (key === undefined) throw new ConfigurationError(`${name}: expected entry ${i + 1} to be ${KEY_ENTRY_FORM}`);
+      if (key === undefined)
+        throw new ConfigurationError(`${name}: expected entry ${i + 1} to be ${VARIABLES[name].form}`);
       return key;
     });
   };
@@ -173,55 +149,48 @@ export function readConfiguration(
     if (value === undefined) return undefined;
     const [, number = '', window = ''] = /^([0-9]{1,9})\/(s|min)$/.exec(value) ?? [];
     if (!(Number(number) >= 1)) {
-      throw new ConfigurationError(`${name}=${value}: expected ${unit} a second or minute, such as 50/s or 600/min`);
+      throw new ConfigurationError(`${name}=${value}: expected ${VARIABLES[name].form}`);
     }
     return { [unit]: Number(number), windowMs: window === 's' ? 1000 : 60_000 } as Rate<Unit>;
   };
 
-  const orNever = (name: Variable, fallback: number, high: number): number | undefined =>
-    integer(name, fallback, 0, high) || undefined;
+  const orNever = (name: IntegerVariable & VariablesWith<{ readonly default: number }>): number | undefined =>
+    integer(name) || undefined;
 
-  const provider = oneOf('ELBO_PROVIDER', PROVIDERS, 'auto');
+  const provider = oneOf('ELBO_PROVIDER', VARIABLES.ELBO_PROVIDER);
   const devices = deviceNumbers(text('ELBO_DEVICES'));
   // A GPU takes one run at a time, so more workers would only copy the weights there again.
   const fallbackWorkers = provider === 'cuda' || provider === 'webgpu' ? (devices?.length ?? 1) : cpus;
-  const workers = integer('ELBO_WORKERS', fallbackWorkers, 1, 256);
+  const workers = integerOr('ELBO_WORKERS', fallbackWorkers);
   const configuration: Configuration = {
-    host: text('ELBO_HOST') ?? '0.0.0.0',
-    port: integer('ELBO_PORT', 8080, 0, 65_535),
-    modelsDirectory: resolve(text('ELBO_MODELS_DIR') ?? 'models'),
+    host: text('ELBO_HOST') ?? VARIABLES.ELBO_HOST.default,
+    port: integer('ELBO_PORT'),
+    modelsDirectory: resolve(text('ELBO_MODELS_DIR') ?? VARIABLES.ELBO_MODELS_DIR.default),
     defaultModel: text('ELBO_DEFAULT_MODEL'),
     provider,
     workers,
-    threads: integer('ELBO_THREADS', Math.max(1, Math.floor(cpus / workers)), 1, 256),
-    maxBatch: integer('ELBO_MAX_BATCH', 64, 1, 4096),
-    maxQueue: integer('ELBO_MAX_QUEUE', 4096, 1, 1_000_000),
-    batchDelay: integer('ELBO_BATCH_DELAY_MS', 0, 0, 10_000),
-    requestTimeout: orNever('ELBO_REQUEST_TIMEOUT_MS', 30_000, 3_600_000),
-    runTimeout: orNever('ELBO_RUN_TIMEOUT_MS', 60_000, 3_600_000),
-    storePollInterval: orNever('ELBO_STORE_POLL_MS', 5_000, 3_600_000),
+    threads: integerOr('ELBO_THREADS', Math.max(1, Math.floor(cpus / workers))),
+    maxBatch: integer('ELBO_MAX_BATCH'),
+    maxQueue: integer('ELBO_MAX_QUEUE'),
+    batchDelay: integer('ELBO_BATCH_DELAY_MS'),
+    requestTimeout: orNever('ELBO_REQUEST_TIMEOUT_MS'),
+    runTimeout: orNever('ELBO_RUN_TIMEOUT_MS'),
+    storePollInterval: orNever('ELBO_STORE_POLL_MS'),
     devices,
-    bodyLimit: integer('ELBO_BODY_LIMIT', 16 * MIB, 1024, 1024 * MIB),
-    maxConnections:
-      text('ELBO_MAX_CONNECTIONS') === undefined ? undefined : integer('ELBO_MAX_CONNECTIONS', 0, 1, 1_000_000),
-    shutdownDelaySeconds: integer('ELBO_SHUTDOWN_DELAY', 0, 0, 300),
+    bodyLimit: integer('ELBO_BODY_LIMIT'),
+    maxConnections: integerOr('ELBO_MAX_CONNECTIONS', undefined),
+    shutdownDelaySeconds: integer('ELBO_SHUTDOWN_DELAY'),
     security: {
       apiKeys: keys('ELBO_API_KEYS'),
       adminKeys: keys('ELBO_ADMIN_KEYS'),
-      openRoutes: each('ELBO_OPEN_ROUTES', `some of ${OPENABLE_ROUTES.join(', ')}`, (item) =>
-        OPENABLE_ROUTES.find((route) => route === item),
-      ),
+      openRoutes: each('ELBO_OPEN_ROUTES', (item) => OPENABLE_ROUTES.find((route) => route === item)),
       rateLimit: rateLimit('requests'),
       itemRateLimit: rateLimit('items'),
-      corsOrigins: each('ELBO_CORS_ORIGINS', '* or origins such as https://example.org', (item) =>
-        isOrigin(item) ? item : undefined,
-      ),
-      trustedProxies: each('ELBO_TRUSTED_PROXIES', 'addresses or networks such as 10.0.0.0/8', (item) =>
-        isNetwork(item) ? item : undefined,
-      ),
+      corsOrigins: each('ELBO_CORS_ORIGINS', (item) => (isOrigin(item) ? item : undefined)),
+      trustedProxies: each('ELBO_TRUSTED_PROXIES', (item) => (isNetwork(item) ? item : undefined)),
     },
-    logLevel: oneOf('ELBO_LOG_LEVEL', LOG_LEVELS, 'info'),
-    logRequests: oneOf('ELBO_LOG_REQUESTS', REQUEST_LOGGING, 'failed'),
+    logLevel: oneOf('ELBO_LOG_LEVEL', VARIABLES.ELBO_LOG_LEVEL),
+    logRequests: oneOf('ELBO_LOG_REQUESTS', VARIABLES.ELBO_LOG_REQUESTS),
     tracing:
       text('OTEL_SDK_DISABLED')?.toLowerCase() !== 'true' &&
       TRACE_ENDPOINTS.some((name) => isEndpoint(name, text(name))),
@@ -233,7 +202,7 @@ function deviceNumbers(list: string | undefined): number[] | undefined {
   if (list === undefined) return undefined;
   const numbers = list.split(',').map((number) => (/^\s*[0-9]{1,3}\s*$/.test(number) ? Number(number) : Number.NaN));
   if (numbers.some(Number.isNaN) || new Set(numbers).size < numbers.length) {
-    throw new ConfigurationError(`ELBO_DEVICES=${list}: expected numbers of GPUs, each once, such as 0,1`);
+    throw new ConfigurationError(`ELBO_DEVICES=${list}: expected ${VARIABLES.ELBO_DEVICES.form}`);
   }
   return numbers;
 }
@@ -256,7 +225,7 @@ function isEndpoint(name: string, value: string | undefined): boolean {
 }
 
 function unknownVariables(environment: Readonly<Record<string, string | undefined>>): string[] {
-  const known: readonly string[] = VARIABLES;
+  const known = Object.keys(VARIABLES);
   return Object.keys(environment)
     .filter((name) => name.startsWith('ELBO_') && !known.includes(name))
     .sort()

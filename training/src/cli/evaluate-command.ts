@@ -3,7 +3,7 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { DataError } from '../data/data-error.js';
 import { type Dataset, splitHeldOut } from '../data/dataset.js';
 import { createEngine } from '../engines/create-engine.js';
-import { DEFAULT_SAMPLES, evaluate, LEARNING_METRICS, METRICS } from '../evaluation/evaluate.js';
+import { DEFAULT_SAMPLES, evaluate, LEARNING_METRICS, METRIC_DESCRIPTIONS, METRICS } from '../evaluation/evaluate.js';
 import { latentRecord } from '../evaluation/latent-record.js';
 import { describeLatent } from '../evaluation/latent-structure.js';
 import { readTrainedModel } from '../evaluation/trained-model.js';
@@ -12,6 +12,7 @@ import {
   DEFAULT_SAMPLE_COUNT,
   FEWEST_IMAGES,
   LARGEST_SAMPLE_COUNT,
+  SAMPLE_METRIC_DESCRIPTIONS,
   SAMPLE_METRICS,
   significant,
 } from '../sample-quality/sample-quality.js';
@@ -85,7 +86,13 @@ export function evaluateCommand(): Command {
     .addOption(seedOption("of noise, samples and binarisation instead of the training run's"))
     .option('--record', "write the results into the model's manifest")
     .addOption(jsonOption())
+    .addHelpText('after', metricsHelp)
     .action(run);
+}
+
+function metricsHelp(): string {
+  const described = Object.entries({ ...METRIC_DESCRIPTIONS, ...SAMPLE_METRIC_DESCRIPTIONS });
+  return `\nMetrics:\n${described.map(([name, text]) => `  ${name.padEnd(16)} ${text.replaceAll('`', '')}`).join('\n')}`;
 }
 
 async function run(directory: string, flags: EvaluateFlags): Promise<void> {

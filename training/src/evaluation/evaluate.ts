@@ -16,19 +16,21 @@ import { linearProbeAccuracy, PROBE_EXAMPLES } from './linear-probe.js';
 import { BINS, mutualInformationGap } from './mutual-information-gap.js';
 import { SVM_COST, SVM_EXAMPLES, separatedAttributePredictability } from './separated-attributes.js';
 
-/** The metrics of `elbo evaluate`, by the names it takes. */
-export const METRICS = [
-  'elbo',
-  'nll',
-  'active-units',
-  'knn',
-  'linear-probe',
-  'mig',
-  'sap',
-  'dci',
-  'factor-vae',
-] as const;
-export type MetricName = (typeof METRICS)[number];
+/** What each metric of `elbo evaluate` says of a model, by the names it takes. */
+export const METRIC_DESCRIPTIONS = {
+  elbo: '−ELBO of held-out examples, with one draw of z each: reconstruction plus KL, in nats',
+  nll: 'negative log likelihood, estimated by importance sampling (the bound of IWAE with `--samples` draws), in nats',
+  'active-units':
+    'latent dimensions whose posterior mean varies between examples (variance above 0.01), and how they lie',
+  knn: 'accuracy of nearest neighbours in the space of posterior means; needs classes',
+  'linear-probe': 'accuracy of logistic regression on posterior means; needs classes',
+  mig: 'mutual information gap; needs known factors',
+  sap: 'separated attribute predictability; needs known factors',
+  dci: 'disentanglement, completeness and informativeness by boosted trees; needs known factors',
+  'factor-vae': 'FactorVAE score; needs a data set that draws examples of given factors',
+} as const;
+export type MetricName = keyof typeof METRIC_DESCRIPTIONS;
+export const METRICS = Object.keys(METRIC_DESCRIPTIONS) as readonly MetricName[];
 
 /** Those whose classifiers learn from the training part. */
 export const LEARNING_METRICS: readonly MetricName[] = ['linear-probe', 'sap', 'dci'];

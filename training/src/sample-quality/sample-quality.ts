@@ -14,8 +14,14 @@ import { Manifolds, NEIGHBOURS } from './manifolds.js';
 import { areBinary, type ImageSampler, sampledImages } from './sampled-images.js';
 
 /** The metrics of `elbo evaluate` that compare samples with held-out images, by the names it takes. */
-export const SAMPLE_METRICS = ['frechet', 'kernel-distance', 'precision', 'recall'] as const;
-export type SampleMetricName = (typeof SAMPLE_METRICS)[number];
+export const SAMPLE_METRIC_DESCRIPTIONS = {
+  frechet: 'Fréchet distance of normals that are fitted to the features of samples and of held-out images',
+  'kernel-distance': 'unbiased squared maximum mean discrepancy of these features, with a cubic kernel',
+  precision: 'share of samples that lie within the manifold of held-out images',
+  recall: 'share of held-out images that lie within the manifold of samples',
+} as const;
+export type SampleMetricName = keyof typeof SAMPLE_METRIC_DESCRIPTIONS;
+export const SAMPLE_METRICS = Object.keys(SAMPLE_METRIC_DESCRIPTIONS) as readonly SampleMetricName[];
 
 /** Samples where none are asked for, if there are as many held-out images. */
 export const DEFAULT_SAMPLE_COUNT = 10_000;
