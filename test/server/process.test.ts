@@ -7,6 +7,7 @@ import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { cudaLibraryMissing } from '@elbo/server/inference/provider';
+import { VARIABLES } from '@elbo/server/variables';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { type FixtureStore, fixtureStore } from './support/running-service.js';
 
@@ -20,9 +21,9 @@ afterAll(() => store.remove());
 
 type Server = ChildProcessByStdio<null, Readable, Readable>;
 
-function start(environment: Record<string, string>): Server {
+function start(environment: Record<string, string>, args: readonly string[] = []): Server {
   const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('ELBO_'));
-  const child = spawn(process.execPath, [MAIN], {
+  const child = spawn(process.execPath, [MAIN, ...args], {
     env: {
       ...Object.fromEntries(inherited),
       ELBO_HOST: '127.0.0.1',
@@ -204,6 +205,18 @@ describe('the server process', () => {
     expect(log.lines.map((line) => line.msg)).toContain(`running on the cpu: ${missing}`);
     const ready = await (await fetch(`${address}/health/ready`)).json();
     expect(ready).toMatchObject({ provider: 'cpu', provider_note: missing });
+  });
+});
+
+describe('--help', () => {
+  it('lists every variable with its default, limits and meaning, and serves nothing', async () => {
+    const child = start({}, ['--help']);
+    const [help, code] = await Promise.all([text(child.stdout), ended(child)]);
+    expect(code).toBe(0);
+    for (const name of Object.keys(VARIABLES)) expect(help).toContain(`\n  ${name}  (default: `);
+    expect(help).toContain(
+      'ELBO_PORT  (default: 8080)\n      Port; 0: one that the operating system chooses: an integer from 0 to 65535',
+    );
   });
 });
 

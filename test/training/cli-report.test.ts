@@ -33,11 +33,18 @@ test('elbo report without the data set says so and writes the page all the same'
   expect(existsSync(out)).toBe(true);
 });
 
+test('elbo report makes the folder of the page', async () => {
+  const out = join(temporaryDirectory(), 'reports', 'shapes', 'page.html');
+  const { code, stderr } = await elbo(['report', shapes, '--limit', '20', '--out', out]);
+  expect([code, stderr]).toEqual([0, '']);
+  expect(existsSync(out)).toBe(true);
+});
+
 test.each([
   [['report'], /missing required argument 'model'/],
   [['report', '/nowhere'], /no such model version/],
   [['report', shapes, '--limit', '0'], /expected a whole number from 1/],
-  [['report', shapes, '--limit', '20', '--out', '/nowhere/page.html'], /ENOENT.*\/nowhere\/page\.html/],
+  [['report', shapes, '--limit', '20', '--out', join(root, 'README.md', 'page.html')], /ENOTDIR.*README\.md/],
   [['report', shapes, '--limit', '20', '--out', join(root, 'models')], /EISDIR/],
   [['report', mnist, '--dataset', 'shapes'], /shapes has images of 1x32x32; mnist takes 1x28x28/],
   [['report', mnist, '--dataset', 'mnist', '--data-dir', '/nowhere'], /train-images-idx3-ubyte.gz/],

@@ -159,13 +159,13 @@ describe('bad input ends with exit code 2 and one line, and leaves no file', () 
   });
 });
 
-test('a table of results goes to a file by its name', async () => {
+test('a table of results goes to a file by its name, in a folder that is made', async () => {
   const cwd = temporaryDirectory();
   writeFileSync(join(cwd, 'a.npy'), encodeNpy({ type: 'u1', shape: [3, 28, 28], values: new Uint8Array(3 * SIZE) }));
-  const { code, stdout, stderr } = await elbo(['score', MODEL, 'a.npy', '--out', 'scores.csv'], { cwd });
+  const { code, stdout, stderr } = await elbo(['score', MODEL, 'a.npy', '--out', 'results/scores.csv'], { cwd });
   expect([code, stdout]).toEqual([0, '']);
-  expect(stderr).toMatch(/^3 scored, 3 called anomalous .*: scores\.csv\n$/);
-  const [header, first] = readFileSync(join(cwd, 'scores.csv'), 'utf8').split('\n');
+  expect(stderr).toMatch(/^3 scored, 3 called anomalous .*: results\/scores\.csv\n$/);
+  const [header, first] = readFileSync(join(cwd, 'results', 'scores.csv'), 'utf8').split('\n');
   expect(header).toBe(
     [
       ...['source', 'row', 'score', 'p_value', 'is_anomaly', 'components.reconstruction'],

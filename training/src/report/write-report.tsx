@@ -1,5 +1,5 @@
-import { readFile, writeFile } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
 import { type LoadedModel, type Manifest, readModel } from '@elbo/models';
 import type { VNode } from 'preact';
 import { DataError } from '../data/data-error.js';
@@ -36,7 +36,7 @@ const CURVES_FILE = 'training-curves.svg';
 export interface ReportOptions {
   /** Of a version, `models/<name>/<version>`. */
   readonly directory: string;
-  /** The page; by default `<name>-<version>-report.html` in the current directory. */
+  /** The page; by default `<name>-<version>-report.html` in the current directory. Its folder is made where it is missing. */
   readonly file?: string | undefined;
   /** Data instead of those that the model was trained on: a set, or what `loadDataset` takes. */
   readonly dataset?: Dataset | string | undefined;
@@ -76,6 +76,9 @@ export async function writeReport(options: ReportOptions): Promise<Report> {
   }
   const loaded = await readModel(directory);
   const { manifest } = loaded;
+  const file = resolve(options.file ?? `${manifest.name}-${manifest.version}-report.html`);
+  // Before minutes of work, which a folder that cannot be made would waste.
+  await mkdir(dirname(file), { recursive: true });
   const found = await findData(manifest, options);
   const model = await ServedModel.open(engine, loaded);
   let page: string;
@@ -88,7 +91,6 @@ export async function writeReport(options: ReportOptions): Promise<Report> {
   } finally {
     await model.release();
   }
-  const file = resolve(options.file ?? `${manifest.name}-${manifest.version}-report.html`);
   await writeFile(file, page);
   return {
     manifest,

@@ -18,7 +18,6 @@ export { ConfigurationError } from './configuration-error.js';
 const oneOf = <T extends string>(names: readonly T[]) => Type.Enum(names as [T, ...T[]]);
 const closed = { additionalProperties: false } as const;
 
-const Kernel = Type.Integer({ minimum: 1, maximum: 64 });
 const Width = Type.Integer({ minimum: 1, maximum: 65_536 });
 const Fraction = Type.Number({ minimum: 0, maximum: 1 });
 
@@ -30,9 +29,9 @@ const ConvolutionSchema = Type.Object(
       maximum: 65_536,
       description: 'That come out of a convolution of the encoder, or go into one of the decoder',
     }),
-    kernel: Kernel,
-    stride: Kernel,
-    padding: Type.Integer({ minimum: 0, maximum: 64 }),
+    kernel: Type.Integer({ minimum: 1, maximum: 64, description: 'Side of the kernel, in pixels' }),
+    stride: Type.Integer({ minimum: 1, maximum: 64, description: 'Pixels between two places of the kernel' }),
+    padding: Type.Integer({ minimum: 0, maximum: 64, description: 'Zeros around the maps, in pixels' }),
   },
   closed,
 );
@@ -41,8 +40,15 @@ export type ConvolutionConfiguration = Static<typeof ConvolutionSchema>;
 /** Convolutions stand at the side of the data, hidden dense layers at the side of the latent space. */
 const NetworkSchema = Type.Object(
   {
-    convolutions: Type.Array(ConvolutionSchema, { maxItems: 16, default: [] }),
-    hidden: Type.Array(Width, { maxItems: 32 }),
+    convolutions: Type.Array(ConvolutionSchema, {
+      maxItems: 16,
+      default: [],
+      description: 'At the side of the data, in the order in which data go through',
+    }),
+    hidden: Type.Array(Width, {
+      maxItems: 32,
+      description: 'Units of the dense layers at the side of the latent space, in the order in which data go through',
+    }),
   },
   closed,
 );
@@ -78,7 +84,7 @@ const DecoderSchema = Type.Object(
 export const OptimiserSchema = Type.Object(
   {
     kind: oneOf(OPTIMISER_KINDS),
-    learning_rate: Type.Number({ exclusiveMinimum: 0, maximum: 10 }),
+    learning_rate: Type.Number({ exclusiveMinimum: 0, maximum: 10, description: 'The highest of the run' }),
     beta1: Type.Number({ minimum: 0, exclusiveMaximum: 1, default: 0.9, description: 'Of adam, adamw and adamax' }),
     beta2: Type.Number({ minimum: 0, exclusiveMaximum: 1, default: 0.999, description: 'Of adam, adamw and adamax' }),
     // Smaller ones are 0 in float32.
@@ -297,8 +303,8 @@ export const DROPOUT_FIELDS = {
 export const ConfigurationSchema = Type.Object(
   {
     name: Type.String({ pattern: MODEL_NAME_PATTERN, description: 'Name of the exported model' }),
-    description: Type.String(),
-    dataset: Type.String(),
+    description: Type.String({ description: 'Of the model, for people' }),
+    dataset: Type.String({ description: 'A name that `elbo datasets` lists, or a path' }),
     family: Type.Enum([...FAMILIES], {
       description:
         'vae; autoencoder: z is the mean of the encoder, without noise or a KL term; vae-gan: a discriminator judges what the decoder makes, and says how like an image and its reconstruction are',
@@ -308,12 +314,18 @@ export const ConfigurationSchema = Type.Object(
       description:
         'Whether encoder and decoder know the class of each example, so that samples of a class can be drawn',
     }),
-    likelihood: oneOf(Object.keys(LIKELIHOODS) as (keyof typeof LIKELIHOODS)[]),
+    likelihood: Type.Enum(Object.keys(LIKELIHOODS) as [keyof typeof LIKELIHOODS], {
+      description:
+        'How data come about: bernoulli (pixels), gaussian (pixels or columns, one learned deviation), discretised-logistic (images of bytes), mixed (columns of numbers and categories), categorical (codes), negative-binomial (counts)',
+    }),
     binarisation: Type.Enum(['dynamic', 'none'], {
       default: 'dynamic',
       description: 'Whether the pixels of images of bytes are drawn as 0 or 1 anew whenever they are seen',
     }),
-    prior: oneOf(PRIOR_KINDS),
+    prior: Type.Enum([...PRIOR_KINDS], {
+      description:
+        'standard-normal; vamp: a mixture of the posteriors of learned pseudo-inputs; gaussian-mixture: normals that are fitted to the latents after training',
+    }),
     prior_components: Type.Integer({
       minimum: 1,
       maximum: 10_000,
@@ -334,7 +346,9 @@ export const ConfigurationSchema = Type.Object(
       maximum: 65_536,
       description: 'Latent dimensions of the first stochastic layer, the only one unless the decoder has more',
     }),
-    activation: oneOf(Object.keys(ACTIVATIONS) as (keyof typeof ACTIVATIONS)[]),
+    activation: Type.Enum(Object.keys(ACTIVATIONS) as [keyof typeof ACTIVATIONS], {
+      description: 'After each layer but the last of a network',
+    }),
     encoder: NetworkSchema,
     decoder: DecoderSchema,
     log_variance_limit: Type.Number({
@@ -342,8 +356,8 @@ export const ConfigurationSchema = Type.Object(
       maximum: 40,
       description: 'log variance is clamped to ±this',
     }),
-    batch_size: Width,
-    epochs: Type.Integer({ minimum: 1, maximum: 1_000_000 }),
+    batch_size: Type.Integer({ minimum: 1, maximum: 65_536, description: 'Examples of a step' }),
+    epochs: Type.Integer({ minimum: 1, maximum: 1_000_000, description: 'Passes over the training examples' }),
     objective: ObjectiveSchema,
     dropout: Type.Object(
       {
@@ -397,7 +411,12 @@ export const ConfigurationSchema = Type.Object(
       default: 0,
       description: 'Of the moving average of the weights that is evaluated and exported; 0: the weights themselves',
     }),
-    validation_fraction: Type.Number({ exclusiveMinimum: 0, maximum: 0.5 }),
+    validation_fraction: Type.Number({
+      exclusiveMinimum: 0,
+      maximum: 0.5,
+      description:
+        'Part of the training examples that is held out: it chooses the epoch and calibrates the score; of few examples, 40 or half',
+    }),
     reference_points: Type.Integer({
       minimum: 0,
       maximum: MAX_REFERENCE_POINTS,
@@ -405,7 +424,11 @@ export const ConfigurationSchema = Type.Object(
       description:
         'Validation examples that are exported with the model for a map of its latent space, at most; 0: none',
     }),
-    seed: Type.Integer({ minimum: 0, maximum: 0xffff_ffff }),
+    seed: Type.Integer({
+      minimum: 0,
+      maximum: 0xffff_ffff,
+      description: 'Of initial weights, shuffles, noise and the validation split',
+    }),
   },
   closed,
 );
