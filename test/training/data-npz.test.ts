@@ -109,6 +109,16 @@ describe('a valid .npz file', () => {
     }
   });
 
+  test('that elbo sample wrote gives the samples, not their latents', async () => {
+    const latent = encodeNpy({ type: 'f4', shape: [3, 1], values: [7, 8, 9] });
+    const bytes = encodeZip([
+      { name: 'latent.npy', content: latent },
+      { name: 'x_mean.npy', content: x },
+    ]);
+    const { train } = await read(bytes, temporaryDirectory());
+    expect(Array.from(await valuesOf(train))).toEqual([1, 2, 3, 4, 5, 6]);
+  });
+
   test('with x_train and x_test has both parts', async () => {
     const images = (count: number) =>
       encodeNpy({ type: 'u1', shape: [count, 2, 2], values: new Array(4 * count).fill(count) });

@@ -6,7 +6,7 @@ export const repository = fileURLToPath(new URL('../../..', import.meta.url));
 
 /** Languages of blocks that are run, and of those that only show something. */
 const RUN = ['sh', 'python', 'js', 'ts'] as const;
-const SHOWN = ['text', 'json', 'csv', 'yaml', 'html'] as const;
+const SHOWN = ['text', 'math', 'json', 'csv', 'yaml', 'html'] as const;
 export type RunLanguage = (typeof RUN)[number];
 
 /** A fenced block of a page. */

@@ -27,13 +27,14 @@ const DEFLATED = 8;
 /** More arrays than any data set has. */
 const MAX_ARRAYS = 10_000;
 
-const VALUE_NAMES = ['X', 'x', 'data'];
+/** The last is what `elbo sample` and `elbo reconstruct` write beside latents. */
+const VALUE_NAMES = ['X', 'x', 'data', 'x_mean'];
 /** Beside values of the same shape: what single-cell files keep of which these were computed. */
 const COUNTS_NAME = 'counts';
 const LABEL_NAMES = ['y', 'labels'];
 
 /**
- * Reads the rows of a .npz file: of the array X, x or data, else of the only or first one that is not labels; of counts, where
+ * Reads the rows of a .npz file: of the array X, x, data or x_mean, else of the only or first one that is not labels; of counts, where
  * that array has the same shape, since the other was then computed from the counts; with y or labels as their labels, where those are whole numbers from 0 to 255. Of a file with x_train and x_test, both parts.
  * Sizes, checksums and how far data may grow are checked for every array that is read.
  * @throws {DataError} where the file cannot be read, is damaged, or has no array of examples
