@@ -162,7 +162,12 @@ function check({ place, text, fails, prints, printsTrained }: Block, { code, out
 }
 
 async function run(program: string, args: readonly string[], cwd: string): Promise<Ended> {
-  const child = spawn(program, args, { cwd, env: environment(), stdio: ['ignore', 'pipe', 'pipe'], timeout: HANGING_MS });
+  const child = spawn(program, args, {
+    cwd,
+    env: environment(),
+    stdio: ['ignore', 'pipe', 'pipe'],
+    timeout: HANGING_MS,
+  });
   let output = '';
   for (const stream of [child.stdout, child.stderr]) {
     stream.on('data', (chunk) => {
