@@ -1,5 +1,5 @@
-import { writtenPages } from './support/documents.js';
+import { isOfTutorials, writtenPages } from './support/documents.js';
 import { testPages } from './support/test-pages.js';
 
 // Beside the other file, since each takes a core.
-testPages(writtenPages().filter(({ path }) => path !== 'README.md' && !path.startsWith('docs/tutorial/')));
+testPages(writtenPages().filter((page) => !isOfTutorials(page)));

@@ -106,3 +106,8 @@ export function linksOf({ text }: Page): string[] {
   const prose = text.replaceAll(/^(\s*)```.*\n[\s\S]*?^\1```$/gm, '');
   return [...prose.matchAll(/\]\(([^)\s]+)\)/g)].map(([, address = '']) => address);
 }
+
+/** Whether a page stands with the tutorials: README.md, they themselves, and what goes on from one of them. */
+export function isOfTutorials({ path, after }: Page): boolean {
+  return path === 'README.md' || (after ?? path).startsWith('docs/tutorial/');
+}

@@ -12,11 +12,11 @@ import { type Block, isRun, type Page, readPage, repository } from './documents.
  * epochs. The last of an option given twice holds.
  */
 const SHORTENED: Readonly<Record<string, string>> = {
-  train: '--epochs 1 --limit 400',
+  train: '--epochs 1 --limit 200',
   evaluate: '--limit 100',
   report: '--limit 100',
-  prune: '--limit 400',
-  export: '--limit 400',
+  prune: '--limit 200',
+  export: '--limit 200',
 };
 
 const isWhole = process.env.ELBO_DOCS_WHOLE !== undefined;
