@@ -6,7 +6,7 @@ export function configurationPage(): string {
   return page(
     'Configuration of the service',
     [
-      'The service reads environment variables when it starts; `node server/dist/main.js --help` prints them, too.',
+      'The service reads environment variables when it starts; `npx elbo-server --help` prints them, too.',
       'An empty one counts as not set. A value that cannot be is one line on stderr and exit code 2. A variable `ELBO_…` that is not',
       'in this list is a warning in the log with the nearest name that is.',
     ].join('\n'),

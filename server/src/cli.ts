@@ -4,9 +4,6 @@ import { VERSION } from './version.js';
 const USAGE = `usage: elbo-server                 serve the model store
        elbo-server make-key NAME   make an API key
        elbo-server --help | --version
-
-Settings are environment variables: ELBO_MODELS_DIR (./models), ELBO_HOST (0.0.0.0), ELBO_PORT (8080), ELBO_API_KEYS, …
-The README has them all.
 `;
 
 const BAD_INPUT = 2;
@@ -19,7 +16,8 @@ if (command === undefined) {
   process.argv.splice(2, 1);
   await import('./make-key.js');
 } else if (command === '--help' && rest.length === 0) {
-  process.stdout.write(USAGE);
+  const { variablesHelp } = await import('./variables.js');
+  process.stdout.write(`${USAGE}\n${variablesHelp()}\n`);
 } else if (command === '--version' && rest.length === 0) {
   process.stdout.write(`${VERSION}\n`);
 } else {

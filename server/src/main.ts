@@ -4,13 +4,8 @@ import { ConfigurationError, GRACE_MS, readConfiguration } from './configuration
 import { InferenceError } from './inference/errors.js';
 import { startThreads } from './inference/start-threads.js';
 import { anyThreadHangs } from './inference/worker-thread.js';
-import { variablesHelp } from './variables.js';
 
 async function main(): Promise<void> {
-  if (process.argv.includes('--help')) {
-    process.stdout.write(`${variablesHelp()}\n`);
-    return;
-  }
   const { configuration, warnings } = readConfiguration(process.env);
   const log = pino({ level: configuration.logLevel, base: null, timestamp: pino.stdTimeFunctions.isoTime });
   for (const warning of warnings) log.warn(warning);

@@ -186,7 +186,7 @@ function valuesOf({ low, high, choices, form }: Omit<Variable, 'meaning'>): stri
 export function variablesHelp(): string {
   const plain = (text: string) => text.replaceAll('`', '');
   return [
-    'Serves the models of a store over HTTP. Everything is set by environment variables:',
+    'Settings are environment variables:',
     ...describedVariables.map(
       ({ name, default: fallback, values, meaning }) =>
         `\n  ${name}  (default: ${plain(fallback)})\n      ${plain(meaning)}: ${plain(values)}`,

@@ -12,6 +12,7 @@ import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vites
 import { type FixtureStore, fixtureStore } from './support/running-service.js';
 
 const MAIN = fileURLToPath(new URL('../../server/dist/main.js', import.meta.url));
+const COMMAND = fileURLToPath(new URL('../../server/bin/elbo-server.js', import.meta.url));
 let store: FixtureStore;
 
 beforeAll(async () => {
@@ -21,9 +22,9 @@ afterAll(() => store.remove());
 
 type Server = ChildProcessByStdio<null, Readable, Readable>;
 
-function start(environment: Record<string, string>, args: readonly string[] = []): Server {
+function start(environment: Record<string, string>, main = MAIN, args: readonly string[] = []): Server {
   const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('ELBO_'));
-  const child = spawn(process.execPath, [MAIN, ...args], {
+  const child = spawn(process.execPath, [main, ...args], {
     env: {
       ...Object.fromEntries(inherited),
       ELBO_HOST: '127.0.0.1',
@@ -208,9 +209,9 @@ describe('the server process', () => {
   });
 });
 
-describe('--help', () => {
+describe('elbo-server --help', () => {
   it('lists every variable with its default, limits and meaning, and serves nothing', async () => {
-    const child = start({}, ['--help']);
+    const child = start({}, COMMAND, ['--help']);
     const [help, code] = await Promise.all([text(child.stdout), ended(child)]);
     expect(code).toBe(0);
     for (const name of Object.keys(VARIABLES)) expect(help).toContain(`\n  ${name}  (default: `);

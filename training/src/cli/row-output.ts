@@ -1,5 +1,4 @@
-import { mkdir } from 'node:fs/promises';
-import { dirname, extname } from 'node:path';
+import { extname } from 'node:path';
 import { type LoadedModel, readModel } from '@elbo/models';
 import { type Command, Option } from 'commander';
 import { createEngine } from '../engines/create-engine.js';
@@ -46,7 +45,6 @@ export async function writeRows(
   if (format === 'png' && input.kind !== 'image') {
     throw new ConfigurationError('--format png is for images; expected ndjson, csv or npz for rows of a table');
   }
-  if (flags.out !== undefined) await mkdir(dirname(flags.out), { recursive: true });
   const display = phasedProgress(`${name}/${version}`);
   const model = await ServedModel.open(await createEngine(flags), loaded);
   const writer =
