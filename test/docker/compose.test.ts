@@ -1,16 +1,14 @@
-import { execFile } from 'node:child_process';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { Agent } from 'node:http';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import { RandomSource } from '@elbo/models';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
+import { readPage } from '../docs/support/documents.js';
+import { runAgainst } from '../docs/support/running-page.js';
 import { inTurns, LOAD_SECONDS, post, type Request } from '../load/support/client.js';
 import { type RunningService, startService } from '../server/support/running-service.js';
-import { encodeNpy } from '../support/npy.js';
 import { ComposeProject, docker, eventually, hasImage, whyNoEngine } from './support/compose.js';
 
 const MIB = 2 ** 20;
@@ -95,31 +93,10 @@ describe.skipIf(reason !== undefined)('docker compose', { timeout: 600_000 }, ()
     expect(await project.inspect<number>('server', '.HostConfig.NanoCpus')).toBe(1e9);
   });
 
-  it('answers every curl of the README', async () => {
-    const folder = await mkdtemp(join(tmpdir(), 'elbo-curl-'));
-    try {
-      const item = uniform(5, 784);
-      await writeFile(join(folder, 'items.ndjson'), `${JSON.stringify([...item])}\n`.repeat(100));
-      await writeFile(
-        join(folder, 'noise.npy'),
-        encodeNpy({ type: 'f4', shape: [10, 28, 28], values: uniform(6, 7840) }),
-      );
-      const blocks = [...(await readFile(join(repository, 'README.md'), 'utf8')).matchAll(/^```\w*\n([\s\S]*?)^```/gm)];
-      const commands = blocks
-        .flatMap(([, block = '']) => block.replaceAll('\\\n', ' ').split('\n'))
-        .filter((line) => /^(gzip.*\| )?curl /.test(line))
-        // A model of the reader's own.
-        .filter((line) => !line.includes('model=readings'));
-      expect(commands.length).toBeGreaterThan(10);
-      for (const command of commands) {
-        const failing = command.replace(/\bcurl /, 'curl --silent --show-error --fail-with-body ');
-        const line = failing.replaceAll('localhost:8080', url.slice('http://'.length));
-        await promisify(execFile)('bash', ['-c', `set -o pipefail; ${line}`], { cwd: folder, maxBuffer: 1 << 26 });
-      }
-      expect((await readFile(join(folder, 'scores.ndjson'), 'utf8')).trim().split('\n')).toHaveLength(100);
-    } finally {
-      await rm(folder, { recursive: true });
-    }
+  it('does what README.md and the page about types say', async () => {
+    const address = url.slice('http://'.length);
+    expect(await runAgainst(readPage('README.md'), address)).toBeGreaterThan(0);
+    expect(await runAgainst(readPage('docs/how-to/types-and-streams.md'), address)).toBeGreaterThan(3);
   });
 
   it('answers rightly under load within its limits', async () => {

@@ -59,6 +59,7 @@ interface Result {
 /** Why a block is not run here, if it is not. */
 export function reasonNotRun(block: Block, missingModules: (block: Block) => readonly string[]): string | undefined {
   if (block.notRun !== undefined) return block.notRun;
+  if (/^npm ci\b/m.test(block.text)) return 'is how this checkout was installed';
   if (needsData(block) && dataDirectory() === undefined) return 'needs a data directory (ELBO_DATA_DIR)';
   const missing = missingModules(block);
   return missing.length === 0 ? undefined : `needs python3 with ${missing.join(', ')}`;
@@ -120,6 +121,24 @@ export class PageRunner {
     }
     return { folder, start };
   }
+}
+
+/**
+ * Runs the blocks of a page that ask the service as `npm start` gives it, against one that runs already.
+ * @returns how many there were
+ * @throws {Error} with the output of the first block that did not do what the page says
+ */
+export async function runAgainst(page: Page, address: string): Promise<number> {
+  const startOfAnother = page.blocks.findIndex(({ text }) => START.test(text) && text !== 'npm start');
+  const blocks = page.blocks.slice(0, startOfAnother < 0 ? undefined : startOfAnother);
+  const asking = blocks.filter((block) => isRun(block) && block.notRun === undefined && block.text.includes(ADDRESS));
+  const folder = await mkdtemp(join(tmpdir(), 'elbo-docs-'));
+  try {
+    for (const block of asking) check(block, await runBlock(block, folder, address));
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+  return asking.length;
 }
 
 /** A folder with what a checkout has; what commands write into it stays there. */
