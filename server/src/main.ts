@@ -76,7 +76,7 @@ try {
   // A mistake of the operator's is one line; anything else is ours and keeps its stack.
   const { code, message, stack } = error as NodeJS.ErrnoException;
   const expected =
-    error instanceof ConfigurationError || error instanceof InferenceError || /^E[A-Z]+$/.test(code ?? '');
+    error instanceof ConfigurationError || error instanceof InferenceError || /^E(AI_)?[A-Z]+$/.test(code ?? '');
   process.stderr.write(`elbo: ${expected ? message : stack}\n`);
   process.exit(error instanceof ConfigurationError ? 2 : 1);
 }

@@ -1,14 +1,24 @@
+import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { VARIABLES } from '@elbo/server/variables';
 import { describe, expect, it, test } from 'vitest';
 import { parse } from 'yaml';
 
+interface Bind {
+  readonly type: string;
+  readonly source: string;
+  readonly target: string;
+  readonly read_only: boolean;
+  readonly bind: { readonly create_host_path: boolean };
+}
+
 interface Service {
   readonly image: string;
   readonly build?: { readonly target: string };
   readonly environment?: Readonly<Record<string, unknown>>;
-  readonly volumes?: readonly string[];
+  readonly volumes?: readonly (string | Bind)[];
+  readonly logging?: { readonly driver: string; readonly options: Readonly<Record<string, string>> };
   readonly read_only?: boolean;
   readonly cap_drop?: readonly string[];
   readonly security_opt?: readonly string[];
@@ -50,6 +60,11 @@ describe.each(Object.entries(services))('%s', (_, service) => {
     expect(service.pids_limit).toBeGreaterThan(0);
   });
 
+  it('keeps a bounded log', () => {
+    expect(service.logging?.driver).toBe('local');
+    expect(Object.keys(service.logging?.options ?? {}).sort()).toEqual(['max-file', 'max-size']);
+  });
+
   it('comes from a target of the Dockerfile, or an image of a fixed version', () => {
     if (service.build !== undefined)
       expect(dockerfile).toMatch(new RegExp(`^FROM .* AS ${service.build.target}$`, 'm'));
@@ -58,11 +73,28 @@ describe.each(Object.entries(services))('%s', (_, service) => {
 
   it('mounts what is there', () => {
     for (const mount of service.volumes ?? []) {
-      const [source = ''] = mount.split(/:(?![-}])/);
+      if (typeof mount !== 'string') continue;
+      const [source = ''] = mount.split(':');
       if (source.startsWith('./')) expect(existsSync(`${repository}/${source}`), source).toBe(true);
-      else if (!source.startsWith('$')) expect(Object.keys(volumes)).toContain(source);
+      else expect(Object.keys(volumes)).toContain(source);
     }
   });
+});
+
+test('data are mounted from any path that is there, and from no other', () => {
+  const binds = (services.elbo?.volumes ?? []).filter((mount): mount is Bind => typeof mount !== 'string');
+  // `FOLDER:/data` would be a volume of that name, and a path that is not there would be made.
+  expect(binds).toEqual([
+    {
+      type: 'bind',
+      source: `\${ELBO_DATA_DIR:-./data}`,
+      target: '/data',
+      read_only: true,
+      bind: { create_host_path: false },
+    },
+  ]);
+  const kept = execFileSync('git', ['ls-files', '--', 'data'], { cwd: repository, encoding: 'utf8' });
+  expect(kept).toBe('data/.gitkeep\n');
 });
 
 test('services that serve have a limit of memory', () => {

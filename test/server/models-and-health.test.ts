@@ -109,12 +109,15 @@ describe('health', () => {
 
   it('is live but not ready without a model', async () => {
     const empty = await mkdtemp(join(tmpdir(), 'elbo-empty-'));
-    for (const directory of [empty, join(empty, 'missing')]) {
+    for (const [directory, why] of [
+      [empty, `there is none in the store ${empty}`],
+      [join(empty, 'missing'), 'the log says which were refused and why'],
+    ] as const) {
       const service = await startService(directory);
       expect((await request(service.url).get('/health/live')).status).toBe(200);
       const { status, body } = await request(service.url).get('/health/ready');
       expect(status).toBe(503);
-      expect(body).toMatchObject({ code: 'NOT_READY', detail: expect.stringContaining('no model is loaded') });
+      expect(body).toMatchObject({ code: 'NOT_READY', detail: `no model is loaded; ${why}` });
       expect((await request(service.url).post('/sample')).body).toMatchObject({ code: 'MODEL_NOT_FOUND' });
       expect((await request(service.url).get('/models')).body).toEqual({ models: [] });
       await service.close();

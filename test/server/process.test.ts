@@ -13,6 +13,7 @@ import { type FixtureStore, fixtureStore } from './support/running-service.js';
 
 const MAIN = fileURLToPath(new URL('../../server/dist/main.js', import.meta.url));
 const COMMAND = fileURLToPath(new URL('../../server/bin/elbo-server.js', import.meta.url));
+const HEALTH_CHECK = fileURLToPath(new URL('../../server/dist/healthcheck.js', import.meta.url));
 let store: FixtureStore;
 
 beforeAll(async () => {
@@ -238,6 +239,29 @@ describe('a start that cannot be', () => {
     const { code, errors } = await failure({ ELBO_PROVIDER: 'cuda' });
     expect(code).toBe(1);
     expect(errors).toMatch(/^elbo: provider cuda cannot be used: .+\n$/);
+  });
+
+  it('for a host that has no address ends with one line', async () => {
+    const child = start({ ELBO_HOST: 'host.invalid' });
+    const errors = await text(child.stderr);
+    expect(await ended(child)).toBe(1);
+    // Which of the two it is depends on whether a name server answers.
+    expect(errors).toMatch(/^elbo: .*(ENOTFOUND|EAI_AGAIN) host\.invalid\n$/);
+  });
+
+  // Elsewhere 127.0.0.1 is the only address of the loopback interface.
+  it.skipIf(process.platform !== 'linux')('is found by the health check on the one address that it has', async () => {
+    const child = start({ ELBO_HOST: '127.0.0.2' });
+    const { port } = new URL((await new Log(child.stdout).until(/^serving at /)).address ?? '');
+    const check = async (host: string): Promise<number | null> => {
+      const checking = spawn(process.execPath, [HEALTH_CHECK], {
+        env: { ...process.env, ELBO_HOST: host, ELBO_PORT: port },
+        stdio: 'ignore',
+      });
+      return ((await once(checking, 'exit')) as [number | null])[0];
+    };
+    expect(await check('127.0.0.2')).toBe(0);
+    expect(await check('0.0.0.0')).toBe(1);
   });
 
   it('for a port that is taken ends with one line', async () => {

@@ -85,7 +85,11 @@ export class ModelRegistry {
 
   /** Why the service can't do its work; undefined where it can. */
   get notReady(): string | undefined {
-    if (this.#models.size === 0) return 'no model is loaded; the log says which were refused and why';
+    if (this.#models.size === 0) {
+      return this.#stored.length === 0 && this.#complaints.size === 0
+        ? `no model is loaded; there is none in the store ${this.#options.directory}`
+        : 'no model is loaded; the log says which were refused and why';
+    }
     const { defaultModel } = this.#options;
     if (defaultModel !== undefined && !this.#models.has(defaultModel)) {
       return `the default model ${defaultModel} is not loaded`;
