@@ -97,6 +97,13 @@ test('data are mounted from any path that is there, and from no other', () => {
   expect(kept).toBe('data/.gitkeep\n');
 });
 
+test('the proxy believes nobody who says for whom a request is', () => {
+  const configuration = read('deploy/haproxy/haproxy.cfg');
+  expect(configuration).toMatch(/^ {4}http-request set-header x-forwarded-for %\[src\]$/m);
+  // It would be a second one, beside the caller's.
+  expect(configuration).not.toMatch(/^\s*option forwardfor/m);
+});
+
 test('services that serve have a limit of memory', () => {
   for (const [name, { mem_limit, profiles }] of Object.entries(services)) {
     if (!profiles?.includes('train')) expect(mem_limit, name).toBeDefined();
