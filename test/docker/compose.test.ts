@@ -23,6 +23,7 @@ const project = new ComposeProject(`elbo-test-${process.pid}`, {
   ELBO_GRAFANA_PORT: '0',
   ELBO_MEMORY: '256m',
   ELBO_CPUS: '1',
+  ELBO_SHUTDOWN_DELAY: '3',
 });
 const { services } = parse(await readFile(join(repository, 'docker-compose.yml'), 'utf8'), { merge: true }) as {
   services: Readonly<Record<string, { readonly image: string }>>;
@@ -186,7 +187,7 @@ describe.skipIf(reason !== undefined)('docker compose', { timeout: 600_000 }, ()
     expect(performance.now() - start).toBeLessThan(25_000);
   });
 
-  it('scales behind the proxy, which leaves out what is gone', async ({ skip }) => {
+  it('scales behind the proxy, and loses no request when there are fewer', async ({ skip }) => {
     if (!(await hasImage(imageOf('proxy')))) skip(`there is no image ${imageOf('proxy')}, and no registry that has it`);
     await project.compose(
       '--profile',
@@ -223,9 +224,31 @@ describe.skipIf(reason !== undefined)('docker compose', { timeout: 600_000 }, ()
       return (await answeredBy()).every((count) => count > 0) ? true : undefined;
     });
 
-    await project.compose('stop', '--timeout', '30', 'server');
-    await project.up('--scale', 'server=1', 'server');
-    await eventually(async () => ((await fetch(`${proxied}/health/ready`)).status === 200 ? true : undefined));
+    const agent = new Agent({ keepAlive: true });
+    const [request] = requests() as [Request];
+    const unanswered: string[] = [];
+    let answered = 0;
+    let scaled = false;
+    const load = inTurns(
+      16,
+      () => scaled,
+      async () => {
+        const status = await post(proxied, agent, request).then((answer) => answer.status, String);
+        if (status === 200) answered += 1;
+        else unanswered.push(String(status));
+      },
+    );
+    await project
+      .compose('--profile', 'proxy', 'up', '--detach', '--no-build', '--no-recreate', '--scale', 'server=1', 'server')
+      .finally(() => {
+        scaled = true;
+      });
+    await load;
+    agent.destroy();
+    expect(unanswered).toEqual([]);
+    expect(answered).toBeGreaterThan(0);
+    expect((await project.compose('ps', '--quiet', 'server')).split('\n')).toHaveLength(1);
+    expect((await fetch(`${proxied}/health/ready`)).status).toBe(200);
   });
 
   it('is watched by Prometheus, which knows the alerts', async ({ skip }) => {
