@@ -15,7 +15,7 @@ beforeAll(async () => {
   const known = parseApiKey(makeApiKey('somebody').entry);
   running = await startService(store.directory, { app: { security: { apiKeys: known === undefined ? [] : [known] } } });
   const { text } = await request(running.url).get('/');
-  assets = [...text.matchAll(/(?:src|href)="(\/assets\/[^"]+)"/g)].map(([, path = '']) => path);
+  assets = [...text.matchAll(/(?:src|href)="\.(\/assets\/[^"]+)"/g)].map(([, path = '']) => path);
 });
 afterAll(async () => {
   await running.close();

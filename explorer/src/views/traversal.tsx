@@ -3,7 +3,7 @@ import { curlOf } from '../api/curl.js';
 import { useAnswer } from '../api/use-answer.js';
 import type { ViewProps } from '../explorer.js';
 import { adjust, go, parameter } from '../location.js';
-import { decode, itemOutput } from '../model/decode.js';
+import { decode, decodeAll, itemOutput } from '../model/decode.js';
 import { columnsOf, type Dimension, dimensionName, type Model, significant, type VectorInput } from '../model/model.js';
 import { columnRanges } from '../model/points.js';
 import { startOf, useStart } from '../model/start.js';
@@ -38,7 +38,7 @@ export function TraversalView({ model }: ViewProps) {
   const settled = useSettled(latentText, SETTLE_MS);
   const strips = useAnswer(
     settled && `${settled} ${shown.length}`,
-    async (signal) => (await decode(model, stripsOf(latent, shown), asClass, signal)).items,
+    (signal) => decodeAll(model, stripsOf(latent, shown), asClass, signal),
     { live: true },
   );
   const ranges = useMemo(

@@ -175,10 +175,13 @@ function Judgement({ model, input, label, ranges }: JudgementProps) {
   );
   const showsWhere = parameter('where') !== 'no';
   const held = useAnswer(model.key, async (signal) => new Float32Array(await fileOf(model, 'calibration.f32', signal)));
-  const [score] = answer.value?.value.scores ?? [];
+  const isItsOwn = answer.value?.of.key === input.key;
+  // The last one stays until the next is there, and no longer where none comes.
+  const shown = isItsOwn || answer.pending ? answer.value : undefined;
+  const [score] = shown?.value.scores ?? [];
   const threshold = useMemo(() => held.value && conformalThreshold(held.value, fpr), [held.value, fpr]);
   // An older error map over a newer item would show what is not there.
-  const errors = answer.value?.of.key === input.key ? answer.value.errors : undefined;
+  const errors = isItsOwn ? answer.value?.errors : undefined;
   return (
     <>
       <div class="split judgement">
@@ -248,13 +251,13 @@ function Judgement({ model, input, label, ranges }: JudgementProps) {
       {score !== undefined && <Components model={model} score={score} />}
       <Command
         text={
-          answer.value &&
-          curlOf(answer.value.sent, {
+          shown &&
+          curlOf(shown.sent, {
             query: {
               error_map: undefined,
               fpr: fpr === calibration.default_false_positive_rate ? undefined : String(fpr),
             },
-            ...(answer.value.of.body instanceof File && { file: answer.value.of.body }),
+            ...(shown.of.body instanceof File && { file: shown.of.body }),
           })
         }
       />
