@@ -23,6 +23,8 @@ function compressedCopies(): Plugin {
 
 export default defineConfig({
   root: import.meta.dirname,
+  // So that a proxy may have the service below a path of its own.
+  base: './',
   oxc: { jsx: { runtime: 'automatic', importSource: 'preact' } },
   build: {
     target: 'es2022',

@@ -1,8 +1,8 @@
 import type { ComponentType } from 'preact';
-import { useEffect, useMemo } from 'preact/hooks';
-import { answered, type ModelDetails, type ModelSummary, service } from './api/service.js';
+import { useEffect, useLayoutEffect, useRef } from 'preact/hooks';
+import { answered, type ModelDetails, type ModelSummary, type Sent, service } from './api/service.js';
 import { useAnswer } from './api/use-answer.js';
-import { addressOf, choiceParameter, go, parameter } from './location.js';
+import { addressOf, addressWith, choiceParameter, goTo, parameter } from './location.js';
 import { defaultOf, type Model, modelOf } from './model/model.js';
 import { Icon, type IconName } from './parts/icon.js';
 import { KeyPrompt } from './parts/key-prompt.js';
@@ -20,6 +20,8 @@ import { TraversalView } from './views/traversal.js';
 export interface ViewProps {
   readonly model: Model;
   readonly models: readonly ModelSummary[];
+  /** How the model was asked for. */
+  readonly sent: Sent;
 }
 
 interface View {
@@ -55,11 +57,11 @@ export function Explorer() {
       </a>
       <header class="bar">
         <Link class="brand" href={addressOf({})}>
-          <img src="/icon.svg" alt="" width="26" height="26" />
+          <img src="icon.svg" alt="" width="26" height="26" />
           <span>Elbo</span>
         </Link>
         {chosen && <ModelPicker models={models} chosen={chosen} view={view} />}
-        <a class="quiet docs" href="/docs">
+        <a class="quiet docs" href="docs">
           API
         </a>
       </header>
@@ -104,10 +106,8 @@ function ModelPicker({ models, chosen, view }: PickerProps) {
   const names = [...new Set(models.map(({ name }) => name))];
   const versions = models.filter(({ name }) => name === chosen.name).map(({ version }) => version);
   const keptView = view === NAMES[0] ? undefined : view;
-  const others = (changes: Readonly<Record<string, string | undefined>>) => {
-    const old = new URLSearchParams(location.search);
-    go({ ...Object.fromEntries([...old.keys()].map((name) => [name, undefined])), view: keptView, ...changes });
-  };
+  const others = (changes: Readonly<Record<string, string | undefined>>) =>
+    goTo(addressWith({ view: keptView, ...changes }, new URLSearchParams()));
   return (
     <div class="picker">
       <Select
@@ -135,22 +135,31 @@ function ModelPicker({ models, chosen, view }: PickerProps) {
 /** A view of one version, once what is known of it is there. */
 function OfModel({ chosen: { name, version }, models, view }: PickerProps) {
   const answer = useAnswer(`${name}/${version}`, async (signal) => {
-    const { value } = await answered(signal, (options) =>
+    const { value, sent } = await answered(signal, (options) =>
       service.GET('/models/{name}', { params: { path: { name }, query: { version } }, ...options }),
     );
-    return value as ModelDetails;
+    return { model: modelOf(value as ModelDetails), sent };
   });
-  const model = useMemo(() => answer.value && modelOf(answer.value), [answer.value]);
   const { title, content: Content } = VIEWS[view];
   useEffect(() => {
     document.title = `${title} · ${name} · Elbo`;
   }, [title, name]);
+  const heading = useRef<HTMLHeadingElement>(null);
+  const shown = useRef(view);
+  useLayoutEffect(() => {
+    if (shown.current === view) return;
+    shown.current = view;
+    // What was picked went with its view; whoever uses keys goes on where the new one begins.
+    if (document.activeElement === document.body) heading.current?.focus();
+  }, [view]);
   return (
     <>
-      <h1>{title}</h1>
+      <h1 ref={heading} tabIndex={-1}>
+        {title}
+      </h1>
       <TroubleNotice answer={answer} what={`${name}, version ${version}, did not come.`} />
-      {model === undefined && answer.pending && <Busy label="Asking for the model" />}
-      {model && <Content key={view} model={model} models={models} />}
+      {answer.value === undefined && answer.pending && <Busy label="Asking for the model" />}
+      {answer.value && <Content key={view} models={models} {...answer.value} />}
     </>
   );
 }

@@ -21,6 +21,12 @@ export function numericParameter(name: string, otherwise: number, low: number, h
   return text === undefined || text === '' || !(value >= low && value <= high) ? otherwise : value;
 }
 
+/** A whole number in the address, or `otherwise`. */
+export function wholeParameter(name: string, otherwise: number, low: number, high: number): number {
+  const value = numericParameter(name, otherwise, low, high);
+  return Number.isInteger(value) ? value : otherwise;
+}
+
 /** One of these in the address, else the first. */
 export function choiceParameter<T extends string>(name: string, choices: readonly [T, ...T[]]): T {
   const value = parameter(name);

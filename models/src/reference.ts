@@ -161,8 +161,11 @@ export function referenceProblem({ input, latent, files, reference }: Described)
  * Holds the content of the files against what the manifest says of them, beyond their sizes.
  * @throws {ModelStoreError} FILE_CORRUPT, naming the file
  */
-export function checkReference(reference: Reference, files: ReadonlyMap<string, Uint8Array>): void {
-  const { labels, items } = reference;
+export function checkReference(
+  { input, reference }: Pick<Described, 'input'> & { readonly reference: Reference },
+  files: ReadonlyMap<string, Uint8Array>,
+): void {
+  const { count, labels, items } = reference;
   const contentOf = (file: string): Buffer => {
     const content = files.get(file);
     if (content === undefined) throw new ModelStoreError('FILE_CORRUPT', `${file}: reference names it; expected it`);
@@ -191,9 +194,35 @@ export function checkReference(reference: Reference, files: ReadonlyMap<string, 
     }
     return;
   }
-  if (content.toString('latin1', 0, 4) !== 'RIFF' || content.toString('latin1', 8, 12) !== 'WEBP') {
+  const size = webpSize(content);
+  if (size === undefined) {
     throw new ModelStoreError('FILE_CORRUPT', `${items.file}: it is no such picture; expected what its name says`);
   }
+  const [, high = 0, wide = 0] = input.shape;
+  const [width, height] = items.tile ?? [wide, high];
+  const expected = [width * Math.min(items.columns, count), height * Math.ceil(count / items.columns)];
+  if (size[0] !== expected[0] || size[1] !== expected[1]) {
+    throw new ModelStoreError(
+      'FILE_CORRUPT',
+      `${items.file}: it has ${size.join(' x ')} pixels; expected ${expected.join(' x ')}, ${count} tiles of ${width} x ${height} in ${items.columns} columns`,
+    );
+  }
+}
+
+/**
+ * Width and height in pixels, as the first chunk of a WebP file says; undefined where it is none.
+ * @see https://www.rfc-editor.org/rfc/rfc9649#section-2
+ */
+function webpSize(content: Buffer): [number, number] | undefined {
+  const text = (start: number, end: number) => content.toString('latin1', start, end);
+  if (content.length < 30 || text(0, 4) !== 'RIFF' || text(8, 12) !== 'WEBP') return undefined;
+  const chunk = text(12, 16);
+  if (chunk === 'VP8X') return [content.readUIntLE(24, 3) + 1, content.readUIntLE(27, 3) + 1];
+  if (chunk === 'VP8 ') return [content.readUInt16LE(26) & 0x3fff, content.readUInt16LE(28) & 0x3fff];
+  if (chunk !== 'VP8L') return undefined;
+  // 14 bits each, less one, after the byte 0x2f.
+  const bits = content.readUInt32LE(21);
+  return [(bits & 0x3fff) + 1, ((bits >>> 14) & 0x3fff) + 1];
 }
 
 /**

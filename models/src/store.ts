@@ -96,7 +96,7 @@ export async function readModel(directory: string): Promise<LoadedModel> {
   checkThresholds(directory, manifest, calibrationScores);
   if (manifest.reference !== undefined) {
     try {
-      checkReference(manifest.reference, contents);
+      checkReference({ input: manifest.input, reference: manifest.reference }, contents);
     } catch (error) {
       if (error instanceof ModelStoreError) throw new ModelStoreError(error.code, join(directory, error.message));
       throw error;
@@ -250,7 +250,7 @@ export async function addReference(
     files: { ...manifest.files, ...recordsOf(files) },
     training: { ...manifest.training, configuration: { ...manifest.training.configuration, ...configuration } },
   });
-  checkReference(reference, files);
+  checkReference({ input: manifest.input, reference }, files);
   // The manifest last: until then a reader sees the version as it was.
   for (const [file, content] of files) await replaceDurably(join(directory, file), content);
   await replaceDurably(join(directory, 'manifest.json'), formatJson(updated));

@@ -683,6 +683,8 @@ export interface components {
                     nats: number;
                 }[];
             }[];
+            /** @description Where `error_map` asks for it: nats of each number of each item, nested as the input shape */
+            error_map?: unknown[];
         };
         /** ModelSummary */
         ModelSummary: {
@@ -1856,6 +1858,8 @@ export interface operations {
                 fpr?: number;
                 /** @description Of tables, in JSON: how many of the columns that contribute most are named for each item */
                 explain?: number;
+                /** @description In JSON: whether the error map goes along, so that one request has both */
+                error_map?: boolean;
                 /** @description Class of every item, its number or its name; only for models with a `condition`, which all routes but `/sample` need it for */
                 label?: string;
             };
@@ -2003,6 +2007,8 @@ export interface operations {
                 fpr?: number;
                 /** @description Of tables, in JSON: how many of the columns that contribute most are named for each item */
                 explain?: number;
+                /** @description In JSON: whether the error map goes along, so that one request has both */
+                error_map?: boolean;
                 /** @description Class of every item, its number or its name; only for models with a `condition`, which all routes but `/sample` need it for */
                 label?: string;
             };

@@ -35,6 +35,24 @@ describeExplorer('the explorer by keyboard', ({ open }) => {
     await page.getByRole('heading', { name: 'Traversal' }).waitFor();
     expect(new URL(page.url()).searchParams.get('start')).toBe('sample:1:2:1');
     await page.locator('.dimension').first().waitFor();
+    const focused = () => page.evaluate('document.activeElement.textContent');
+    expect(await focused()).toBe('Traversal');
+    await page.locator('.dimension input').first().focus();
+    await page.keyboard.press('ArrowRight');
+    await page.getByRole('button', { name: 'Reset sliders' }).focus();
+    await page.keyboard.press('Enter');
+    await expect.poll(() => new URL(page.url()).searchParams.get('z')).toBeNull();
+    expect(await focused()).toBe('Reset sliders');
+    await page.context().close();
+  });
+
+  test('shows all classes again, and goes on at the first', async () => {
+    const { page } = await open('?model=pictured');
+    await page.locator('.legend button').nth(1).click();
+    await page.getByRole('button', { name: 'Show all', exact: true }).focus();
+    await page.keyboard.press('Enter');
+    await expect.poll(() => page.locator('.legend [aria-pressed="true"]').count()).toBe(2);
+    expect(await page.evaluate('document.activeElement.textContent')).toContain('left');
     await page.context().close();
   });
 

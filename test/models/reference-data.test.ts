@@ -196,6 +196,30 @@ describe('reference data of a version', () => {
     );
   });
 
+  test.each([
+    ['lossy', { quality: 80 }],
+    ['lossless', { lossless: true }],
+  ])('with a %s picture of another size than its tiles take are refused', async (_, options) => {
+    const read = async (
+      width: number,
+      height: number,
+      background: string | { r: number; g: number; b: number; alpha: number },
+    ) => {
+      const channels = typeof background === 'string' ? 3 : 4;
+      const sheet = await sharp({ create: { width, height, channels, background } }).webp(options).toBuffer();
+      const files = allFiles().set('reference-items.webp', sheet);
+      return readModel((await writeModel(temporaryDirectory(), draft({ reference }), files)).directory);
+    };
+    const clear = { r: 9, g: 9, b: 9, alpha: 0.5 };
+    for (const background of ['#fff', clear]) {
+      await read(4, 4, background);
+      await expect(read(1234, 4, background)).rejects.toThrow(
+        'reference-items.webp: it has 1234 x 4 pixels; expected 4 x 4, 3 tiles of 2 x 2 in 2 columns',
+      );
+      await expect(read(4, 2, background)).rejects.toThrow(/4 x 2 pixels; expected 4 x 4/);
+    }
+  });
+
   test('of a table are its rows, with missing values but no infinite ones', async () => {
     const rows = (...values: number[]) => new Uint8Array(Float32Array.from(values).buffer);
     const ofTable = { ...reference, items: { kind: 'rows' as const, file: 'reference-items.f32' as const } };

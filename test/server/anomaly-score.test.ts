@@ -66,6 +66,19 @@ describe('POST /anomaly-score', () => {
     expect(body.detail).toContain('199 held-out scores; expected 0.005 to 1');
   });
 
+  it('gives scores and the error map in one answer where it is asked', async () => {
+    const raw = await post()
+      .set('accept', 'application/octet-stream')
+      .send({ inputs: [item] });
+    const plain = await post().send({ inputs: [item] });
+    const { body } = await post('?error_map=true').send({ inputs: [item] });
+    expect(body.scores).toEqual(plain.body.scores);
+    expect(plain.body.error_map).toBeUndefined();
+    expect(body.error_map).toHaveLength(1);
+    expect(body.error_map[0][0]).toHaveLength(8);
+    expect(body.error_map.flat(3)).toEqual([...new Float32Array(new Uint8Array(raw.body).buffer)]);
+  });
+
   it('gives the error map as float32 and as a picture', async () => {
     const raw = await post()
       .set('accept', 'application/octet-stream')

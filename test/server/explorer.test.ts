@@ -1,4 +1,4 @@
-import { cp, mkdtemp, rm } from 'node:fs/promises';
+import { cp, mkdtemp, rm, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { makeApiKey, parseApiKey } from '@elbo/server/api-keys';
@@ -15,7 +15,7 @@ beforeAll(async () => {
   const known = parseApiKey(makeApiKey('somebody').entry);
   running = await startService(store.directory, { app: { security: { apiKeys: known === undefined ? [] : [known] } } });
   const { text } = await request(running.url).get('/');
-  assets = [...text.matchAll(/(?:src|href)="(\/assets\/[^"]+)"/g)].map(([, path = '']) => path);
+  assets = [...text.matchAll(/(?:src|href)="\.(\/assets\/[^"]+)"/g)].map(([, path = '']) => path);
 });
 afterAll(async () => {
   await running.close();
@@ -65,6 +65,25 @@ describe('the page at /', () => {
       .set('accept-encoding', 'identity')
       .set('if-none-match', String(headers.etag));
     expect(again.status).toBe(304);
+    expect(again.text).toBe('');
+  });
+
+  it('is another one to a browser where only its content changed, as all files of a package have one time', async () => {
+    const directory = await mkdtemp(join(tmpdir(), 'elbo-page-'));
+    const etagOf = async (content: string) => {
+      await writeFile(join(directory, 'index.html'), content);
+      await utimes(join(directory, 'index.html'), 499162500, 499162500);
+      const { url, close } = await startService(store.directory, { app: { explorer: directory } });
+      const { headers } = await request(url).get('/');
+      await close();
+      expect(headers['last-modified']).toBeUndefined();
+      return headers.etag;
+    };
+    const first = await etagOf('<p>index-AAAA.js');
+    expect(first).toMatch(/^W\/"/);
+    expect(await etagOf('<p>index-BBBB.js')).not.toBe(first);
+    expect(await etagOf('<p>index-AAAA.js')).toBe(first);
+    await rm(directory, { recursive: true });
   });
 
   it.each([

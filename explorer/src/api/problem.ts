@@ -17,6 +17,13 @@ export class TroubleError extends Error {
   }
 }
 
+export const UNREACHABLE: Trouble = {
+  title: 'The service cannot be reached',
+  detail: 'Is it running, and is this device online?',
+  status: undefined,
+  retryAfter: undefined,
+};
+
 /** Of an answer that is no success; `body` is a problem document where the service itself answered. */
 export function troubleOf(response: Response, body: unknown): Trouble {
   const problem = typeof body === 'object' && body !== null ? (body as { title?: unknown; detail?: unknown }) : {};
@@ -32,11 +39,5 @@ export function troubleOf(response: Response, body: unknown): Trouble {
 
 export function troubleOfError(error: unknown): Trouble {
   if (error instanceof TroubleError) return error.trouble;
-  const offline = error instanceof TypeError;
-  return {
-    title: offline ? 'The service cannot be reached' : 'This page failed',
-    detail: offline ? 'Is it running, and is this device online?' : String(error),
-    status: undefined,
-    retryAfter: undefined,
-  };
+  return { title: 'This page failed', detail: String(error), status: undefined, retryAfter: undefined };
 }

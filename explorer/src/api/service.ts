@@ -1,6 +1,6 @@
 import { ElboClient, type Schemas } from '@elbo/client';
 import { signal } from '@preact/signals';
-import { TroubleError, troubleOf } from './problem.js';
+import { TroubleError, troubleOf, UNREACHABLE } from './problem.js';
 
 export type ModelSummary = Schemas['ModelSummary'];
 export type ModelDetails = Schemas['ModelDetails'];
@@ -21,8 +21,11 @@ export function giveKey(key: string): void {
   keyWanted.value = undefined;
 }
 
+/** Where the service is: beside this page, whatever a proxy put before both. */
+const BASE = new URL('.', location.href).href.replace(/\/$/, '');
+
 /** Every route, in the types of the service's own document. */
-export const service = new ElboClient({ baseUrl: location.origin }).api;
+export const service = new ElboClient({ baseUrl: BASE }).api;
 
 service.use({
   onRequest: ({ request }) => {
@@ -68,7 +71,11 @@ export async function answered<T>(
     signal,
     fetch: async (request) => {
       sent = await sentOf(request);
-      return fetch(request);
+      try {
+        return await fetch(request);
+      } catch (error) {
+        throw signal.aborted ? error : new TroubleError(UNREACHABLE);
+      }
     },
   });
   if (response.ok && data !== undefined && sent !== undefined) return { value: data, sent };

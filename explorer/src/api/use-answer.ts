@@ -14,8 +14,10 @@ export interface Answer<T> {
 
 export type Ask<T> = (signal: AbortSignal) => Promise<T>;
 
-/** The longest wait between attempts of the page's own, in seconds. */
+/** Up to this many seconds the page waits longer than the service asks for. */
 const LONGEST_WAIT = 30;
+/** A timer takes no month, and whoever waits for longer has a button. */
+const LONGEST_ASKED = 3600;
 
 interface State<T> {
   readonly value?: T;
@@ -79,7 +81,8 @@ class Latest<T> {
 
   /** Longer each time, since whoever is asked too much asks everybody to come again. */
   #askLater(ask: Ask<T>, trouble: Trouble, seconds: number): void {
-    const retryIn = Math.min(LONGEST_WAIT, Math.max(1, seconds) * 2 ** this.#attempts++);
+    const asked = Math.min(LONGEST_ASKED, Math.max(1, seconds));
+    const retryIn = Math.max(asked, Math.min(LONGEST_WAIT, asked * 2 ** this.#attempts++));
     this.#next = ask;
     this.#show(({ value }) => ({ value, trouble, pending: false, retryIn }));
     this.#timer = setTimeout(() => void this.#start(this.#next ?? ask), retryIn * 1000);

@@ -30,6 +30,28 @@ export async function decode(
   return { items: float32Of(answer), sent: answer.sent };
 }
 
+/** Numbers of a request, of its latents and of its answer, at most: the service has limits for both. */
+const NUMBERS_AT_ONCE = 1e6;
+const LATENTS_AT_ONCE = 256;
+
+/** Any number of latents, in as many requests as it takes; N x item. */
+export async function decodeAll(
+  model: Model,
+  latents: readonly ArrayLike<number>[],
+  label: number,
+  signal: AbortSignal,
+): Promise<Float32Array> {
+  const { latentSize, itemSize } = model;
+  const fit = Math.floor(NUMBERS_AT_ONCE / Math.max(latentSize, itemSize));
+  const atOnce = Math.max(1, Math.min(LATENTS_AT_ONCE, fit));
+  const items = new Float32Array(latents.length * itemSize);
+  for (let start = 0; start < latents.length; start += atOnce) {
+    const part = await decode(model, latents.slice(start, start + atOnce), label, signal);
+    items.set(part.items, start * itemSize);
+  }
+  return items;
+}
+
 /** How the command of a route that answers with items has them: as a picture where they are pictures. */
 export function itemOutput({ input }: Model, name: string): { readonly accept?: string; readonly output?: string } {
   return input.kind === 'image' ? { accept: 'image/png', output: `${name}.png` } : { accept: 'application/json' };

@@ -7,16 +7,34 @@ import { seededNumbers } from './random.js';
 import { rowsOfText } from './table-text.js';
 
 /** An item for the model to judge, with its body for the service. */
-export interface GivenInput {
+export interface GivenInput<Body = Schemas['Inputs'] | File> {
   readonly name: string;
+  /** The same for the same content, and for nothing else. */
+  readonly key: string;
   /** As the model sees it, or, of a file, as nearly as a browser converts it. */
   readonly values: Float32Array;
-  readonly body: Schemas['Inputs'];
-  /** The image file that it is, sent as it is. */
-  readonly file?: File;
+  /** An image file is sent as it is, so that a command can name it. */
+  readonly body: Body;
   /** Class that it came with. */
   readonly label?: number | undefined;
 }
+
+function given(
+  name: string,
+  values: Float32Array,
+  body: Schemas['Inputs'],
+  label?: number,
+): GivenInput<Schemas['Inputs']> {
+  return { name, key: `${name} ${JSON.stringify(body)}`, values, body, label };
+}
+
+/** The body of a call, and the type that says what it is. */
+export function bodyOf({ body }: GivenInput) {
+  if (!(body instanceof File)) return { body };
+  return { headers: { 'content-type': body.type }, body, bodySerializer: (whole: unknown) => whole as File };
+}
+
+let files = 0;
 
 export const IMAGE_TYPES = ['image/png', 'image/jpeg', 'image/webp'];
 
@@ -24,10 +42,9 @@ export const IMAGE_TYPES = ['image/png', 'image/jpeg', 'image/webp'];
 export async function inputsOfFile(model: Model, file: File): Promise<GivenInput[]> {
   const { input } = model;
   if (input.kind === 'vector') {
-    return rowsOfText(await file.text(), input).map((values, row) => ({
-      ...inputOfRow(model, values),
-      name: `${file.name}, row ${row + 1}`,
-    }));
+    return rowsOfText(await file.text(), input).map((values, row) =>
+      inputOfRow(model, values, `${file.name}, row ${row + 1}`),
+    );
   }
   if (!IMAGE_TYPES.includes(file.type)) {
     throw new Error(
@@ -37,7 +54,9 @@ export async function inputsOfFile(model: Model, file: File): Promise<GivenInput
   const bitmap = await createImageBitmap(file).catch(() => {
     throw new Error(`${file.name} cannot be read as an image.`);
   });
-  return [{ name: file.name, values: fitted(bitmap, input), body: { inputs: [await base64Of(file)] }, file }];
+  const values = fitted(bitmap, input);
+  bitmap.close();
+  return [{ name: file.name, key: `file ${files++}`, values, body: file }];
 }
 
 /** An image in the model's size, by the rule of its manifest. */
@@ -69,18 +88,15 @@ function grey(image: ImageData): ImageData {
   return image;
 }
 
-async function base64Of(file: Blob): Promise<string> {
-  const bytes = new Uint8Array(await file.arrayBuffer());
-  let text = '';
-  for (let i = 0; i < bytes.length; i += 0x8000) text += String.fromCharCode(...bytes.subarray(i, i + 0x8000));
-  return btoa(text);
-}
-
 /** A row, by the names of its columns where they have names. */
-export function inputOfRow({ input }: Model, values: Float32Array): GivenInput {
-  const name = 'Row';
+export function inputOfRow(
+  { input }: Model,
+  values: Float32Array,
+  name = 'Row',
+  label?: number,
+): GivenInput<Schemas['Inputs']> {
   if (input.kind !== 'vector' || input.columns === undefined) {
-    return { name, values, body: { inputs: [Array.from(values, jsonNumber)] } };
+    return given(name, values, { inputs: [Array.from(values, jsonNumber)] }, label);
   }
   const row = Object.fromEntries(
     columnsOf(input).map(({ name, categories }, i) => {
@@ -88,7 +104,7 @@ export function inputOfRow({ input }: Model, values: Float32Array): GivenInput {
       return [name, categories?.[value] ?? jsonNumber(value)];
     }),
   );
-  return { name, values, body: { rows: [row] } };
+  return given(name, values, { rows: [row] }, label);
 }
 
 /** Shortest decimal that is the same float32. */
@@ -102,22 +118,22 @@ function jsonNumber(value: number): number | null {
 }
 
 function inputOfValues(model: Model, values: Float32Array, name: string, label?: number): GivenInput {
-  if (model.input.kind === 'vector') return { ...inputOfRow(model, values), name, label };
+  if (model.input.kind === 'vector') return inputOfRow(model, values, name, label);
   const picture = imageDataOf(values, model.input);
   // What is sent is the picture, so what is shown is, too.
-  return { name, values: valuesOf(picture, model.input), body: { inputs: [base64PngOf(picture)] }, label };
+  return given(name, valuesOf(picture, model.input), { inputs: [base64PngOf(picture)] }, label);
 }
 
 /** An item of the reference; undefined while its picture is on its way. */
-export function inputOfItem(model: Model, points: Points, item: number): GivenInput | undefined {
+export function inputOfItem(model: Model, points: Points, item: number): GivenInput<Schemas['Inputs']> | undefined {
   const name = `Reference item ${item}`;
   const label = points.labels?.[item];
   if (model.input.kind === 'image') {
     const tile = tileOf(points, item, model.input);
-    return tile && { name, values: valuesOf(tile, model.input), body: { inputs: [base64PngOf(tile)] }, label };
+    return tile && given(name, valuesOf(tile, model.input), { inputs: [base64PngOf(tile)] }, label);
   }
   const values = itemOf(points, item, model);
-  return values && { ...inputOfRow(model, values), name, label };
+  return values && inputOfRow(model, values, name, label);
 }
 
 export async function inputOfSample(

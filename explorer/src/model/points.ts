@@ -145,8 +145,22 @@ export async function fileOf(
 }
 
 const PRIOR_SAMPLES = 768;
-const SAMPLES_AT_ONCE = 128;
+/** Fewer of large items: numbers of them all, and of a request, which bodies have a limit for. */
+const PRIOR_NUMBERS = 12e6;
+const NUMBERS_AT_ONCE = 1e6;
+const LEAST_PARTS = 6;
+const MOST_PARTS = 64;
 const PRIOR_SEED = 1;
+
+/** How many samples of the prior, and in how many requests; of conditional models each class has as many requests. */
+function priorParts({ itemSize, classes }: Model): { readonly parts: number; readonly atOnce: number } {
+  const samples = Math.max(1, Math.min(PRIOR_SAMPLES, Math.floor(PRIOR_NUMBERS / itemSize)));
+  const largest = Math.max(1, Math.floor(NUMBERS_AT_ONCE / itemSize));
+  const each = classes?.length ?? 1;
+  const rounds = Math.max(1, Math.ceil(Math.max(LEAST_PARTS, samples / largest) / each));
+  const parts = Math.min(samples, Math.max(MOST_PARTS, Math.ceil(samples / largest)), rounds * each);
+  return { parts, atOnce: Math.max(1, Math.floor(samples / parts)) };
+}
 
 /** Samples of the prior, as the model itself encodes them: for models that come without reference items. */
 export async function priorPoints(
@@ -154,18 +168,20 @@ export async function priorPoints(
   abort: AbortSignal,
   onProgress: (share: number) => void,
 ): Promise<Points> {
-  const codes = new Float32Array(PRIOR_SAMPLES * model.latentSize);
-  const items = new Float32Array(PRIOR_SAMPLES * model.itemSize);
+  const { parts, atOnce } = priorParts(model);
+  const count = parts * atOnce;
+  const codes = new Float32Array(count * model.latentSize);
+  const items = new Float32Array(count * model.itemSize);
   const classes = model.classes?.length ?? 0;
-  const labels = new Uint16Array(PRIOR_SAMPLES);
-  for (let start = 0; start < PRIOR_SAMPLES; start += SAMPLES_AT_ONCE) {
-    const part = start / SAMPLES_AT_ONCE;
-    const label = classes === 0 ? 0 : part % classes;
-    labels.fill(label, start, start + SAMPLES_AT_ONCE);
+  const labels = new Uint16Array(count);
+  for (let part = 0; part < parts; part++) {
+    const start = part * atOnce;
+    const label = classes > parts ? Math.floor((part * classes) / parts) : part % Math.max(1, classes);
+    labels.fill(label, start, start + atOnce);
     const query = queryWithLabel(model, label);
     const sampled = await answered(abort, (options) =>
       service.POST('/sample', {
-        params: { query: { ...query, count: SAMPLES_AT_ONCE, seed: PRIOR_SEED + part } },
+        params: { query: { ...query, count: atOnce, seed: PRIOR_SEED + part } },
         headers: { accept: FLOAT32 },
         parseAs: 'arrayBuffer',
         ...options,
@@ -183,24 +199,24 @@ export async function priorPoints(
     );
     items.set(float32Of(sampled), start * model.itemSize);
     const pairs = float32Of(encoded);
-    for (let i = 0; i < SAMPLES_AT_ONCE; i++) {
+    for (let i = 0; i < atOnce; i++) {
       // Mean and log-variance of each in turn.
       codes.set(
         pairs.subarray(2 * i * model.latentSize, (2 * i + 1) * model.latentSize),
         (start + i) * model.latentSize,
       );
     }
-    onProgress((start + SAMPLES_AT_ONCE) / PRIOR_SAMPLES);
+    onProgress((part + 1) / parts);
   }
   return {
     kind: 'prior',
-    count: PRIOR_SAMPLES,
+    count,
     codes,
     map: undefined,
     plane: undefined,
     labels: model.classes && labels,
     labelNames: model.classes ?? [],
-    sheet: signal(model.input.kind === 'image' ? sheetOf(items, PRIOR_SAMPLES, model.input) : undefined),
+    sheet: signal(model.input.kind === 'image' ? sheetOf(items, count, model.input) : undefined),
     rows: model.input.kind === 'vector' ? items : undefined,
   };
 }
@@ -237,18 +253,19 @@ export function columnRanges(rows: Float32Array, { shape }: VectorInput): [numbe
   return ranges;
 }
 
-const loaded = new Map<string, Promise<Points>>();
+/** By what the service said of a version, so that one which took its place has points of its own. */
+const loaded = new WeakMap<ModelDetails, Promise<Points>>();
 
 /** The points of a model, asked for once; what failed may be asked for again. */
 export function pointsOf(model: Model, onProgress: (share: number) => void): Promise<Points> {
-  const known = loaded.get(model.key);
+  const known = loaded.get(model.details);
   if (known !== undefined) return known;
   // Not of the view that asked: another one may want them as well.
   const { signal: never } = new AbortController();
   const { reference } = model.details;
   const points =
     reference === undefined ? priorPoints(model, never, onProgress) : referencePoints(model, reference, never);
-  loaded.set(model.key, points);
-  points.catch(() => loaded.delete(model.key));
+  loaded.set(model.details, points);
+  points.catch(() => loaded.delete(model.details));
   return points;
 }

@@ -1,3 +1,6 @@
+/** Seeds of the service are uint32. */
+export const LARGEST_SEED = 2 ** 32 - 1;
+
 /** Mulberry32: seeded numbers in [0, 1), for inputs that need repeat and nothing else. */
 export function seededNumbers(seed: number): () => number {
   let state = seed >>> 0;

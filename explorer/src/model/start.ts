@@ -2,6 +2,7 @@ import { answered, service } from '../api/service.js';
 import { type Answer, useAnswer } from '../api/use-answer.js';
 import { type Model, queryOf, queryWithLabel } from './model.js';
 import { codeOf, type Points } from './points.js';
+import { LARGEST_SEED } from './random.js';
 import { usePoints } from './use-points.js';
 
 /** Where a latent comes from, as the address says it: `mean`, `item:12`, or `sample:SEED` with the place among its samples. */
@@ -10,13 +11,22 @@ export type Start =
   | { readonly kind: 'item'; readonly item: number }
   | { readonly kind: 'sample'; readonly seed: number; readonly place: number; readonly temperature: number };
 
-export function startOf(text: string | undefined, otherwise: Start): Start {
+/** What the service takes for a sample at most. */
+const LARGEST_PLACE = 1023;
+const LARGEST_TEMPERATURE = 10;
+
+export function startOf(text: string | undefined, { details: { reference } }: Model, otherwise: Start): Start {
   const [kind, ...numbers] = text?.split(':') ?? [];
   const [first = Number.NaN, place = 0, temperature = 1] = numbers.map(Number);
   if (kind === 'mean') return { kind };
-  if (!Number.isInteger(first) || first < 0) return otherwise;
-  if (kind === 'item') return { kind, item: first };
-  return kind === 'sample' && place >= 0 && temperature >= 0 ? { kind, seed: first, place, temperature } : otherwise;
+  if (!isWhole(first, LARGEST_SEED)) return otherwise;
+  if (kind === 'item' && reference !== undefined) return { kind, item: Math.min(first, reference.count - 1) };
+  const isSample = isWhole(place, LARGEST_PLACE) && temperature >= 0 && temperature <= LARGEST_TEMPERATURE;
+  return kind === 'sample' && isSample ? { kind, seed: first, place, temperature } : otherwise;
+}
+
+function isWhole(value: number, largest: number): boolean {
+  return Number.isInteger(value) && value >= 0 && value <= largest;
 }
 
 export function startText(start: Start): string {
@@ -51,8 +61,7 @@ async function latentOf(
 ): Promise<StartLatent> {
   if (start.kind === 'mean') return { latent: middleOf(model), label: label ?? 0 };
   if (start.kind === 'item' && points !== undefined) {
-    const item = Math.min(start.item, points.count - 1);
-    return { latent: codeOf(points, item), label: label ?? points.labels?.[item] ?? 0 };
+    return { latent: codeOf(points, start.item), label: label ?? points.labels?.[start.item] ?? 0 };
   }
   if (start.kind === 'item') return { latent: middleOf(model), label: label ?? 0 };
   const { seed, place, temperature } = start;

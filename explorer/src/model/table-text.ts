@@ -1,6 +1,8 @@
 import { type ColumnView, columnsOf, type VectorInput } from './model.js';
 
 const MISSING = new Set(['', 'na', 'nan', 'null', '?']);
+/** More would keep the page busy for seconds, and nobody looks at them one by one. */
+const MOST_ROWS = 20_000;
 const SEPARATORS = [',', ';', '\t'];
 
 /**
@@ -14,6 +16,11 @@ export function rowsOfText(text: string, input: VectorInput): Float32Array[] {
   const [first] = lines;
   if (first === undefined) throw new Error('There is nothing in it; expected one row at least.');
   const separator = SEPARATORS.find((candidate) => cellsOf(first, candidate).length > 1) ?? ',';
+  if (lines.length > MOST_ROWS) {
+    throw new Error(
+      `There are ${lines.length} rows; expected ${MOST_ROWS} at most. The service itself scores a stream of any length.`,
+    );
+  }
   const table = lines.map((line) => cellsOf(line, separator));
   const names = new Map(columns.map(({ name }, i) => [name, i]));
   const header = table[0] ?? [];
@@ -53,7 +60,8 @@ export function cellValue(text: string, { name, categories }: ColumnView, row = 
   const code = categories?.indexOf(cell) ?? -1;
   if (code !== -1) return code;
   const value = Number(cell);
-  if (Number.isFinite(value)) return value;
+  // Larger ones would be infinite as float32, which JSON has no number for.
+  if (Number.isFinite(Math.fround(value))) return value;
   const expected = categories === undefined ? 'a number' : `one of ${categories.join(', ')}`;
   throw new Error(`Row ${row + 1}, ${name}: “${cell}” is not ${expected}.`);
 }

@@ -4,7 +4,7 @@ import { Select } from './select.js';
 
 /** The class of a conditional model that the address names. */
 export function chosenClass({ classes }: Model): number | undefined {
-  const label = Number(parameter('label') ?? Number.NaN);
+  const label = Number(parameter('label') || Number.NaN);
   return classes?.[label] === undefined ? undefined : label;
 }
 

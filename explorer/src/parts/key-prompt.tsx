@@ -17,7 +17,17 @@ export function KeyPrompt() {
       <label for={id}>This service takes an API key</label>
       <p>It stays in this tab, and is forgotten when the tab is closed.</p>
       <div>
-        <input id={id} name="key" type="password" autocomplete="off" spellcheck={false} required />
+        <input
+          id={id}
+          name="key"
+          type="password"
+          autocomplete="off"
+          spellcheck={false}
+          required
+          // What a header cannot hold would fail every call.
+          pattern="\s*[!-~]+\s*"
+          title="Letters, digits and signs of ASCII, without spaces"
+        />
         <button type="submit" class="primary">
           Use this key
         </button>

@@ -1,4 +1,5 @@
 import { useId } from 'preact/hooks';
+import { LARGEST_SEED } from '../model/random.js';
 
 export interface NumberFieldProps {
   readonly label: string;
@@ -32,8 +33,6 @@ export function NumberField({ label, value, low, high, onChange }: NumberFieldPr
   );
 }
 
-const SEEDS = 2 ** 32;
-
 export interface SeedFieldProps {
   readonly value: number;
   readonly label?: string;
@@ -44,7 +43,7 @@ export interface SeedFieldProps {
 export function SeedField({ value, label = 'Seed', onChange }: SeedFieldProps) {
   return (
     <div class="seed">
-      <NumberField label={label} value={value} low={0} high={SEEDS - 1} onChange={onChange} />
+      <NumberField label={label} value={value} low={0} high={LARGEST_SEED} onChange={onChange} />
       {/* Of few digits, since people read them to each other. */}
       <button type="button" onClick={() => onChange(Math.floor(Math.random() * 100_000))}>
         Another

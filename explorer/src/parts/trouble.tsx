@@ -2,7 +2,7 @@ import type { Answer } from '../api/use-answer.js';
 
 /** Says in words what did not work, where it did not, and tries again. */
 export function TroubleNotice({ answer, what }: { readonly answer: Answer<unknown>; readonly what?: string }) {
-  const { trouble, retryIn, retry, pending } = answer;
+  const { trouble, retryIn, retry } = answer;
   if (trouble === undefined) return null;
   const isBusy = trouble.status === 503 || trouble.status === 429;
   return (
@@ -12,7 +12,7 @@ export function TroubleNotice({ answer, what }: { readonly answer: Answer<unknow
         <strong>{trouble.title}.</strong> {sentence(trouble.detail)}
         {retryIn !== undefined && ` This page asks again in ${retryIn} s.`}
       </p>
-      <button type="button" onClick={retry} disabled={pending}>
+      <button type="button" onClick={retry}>
         Try again
       </button>
     </div>

@@ -1,11 +1,11 @@
-import { useEffect, useMemo, useState } from 'preact/hooks';
+import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { curlOf } from '../api/curl.js';
 import { answered, FLOAT32, float32Of, service } from '../api/service.js';
 import { useAnswer } from '../api/use-answer.js';
 import type { ViewProps } from '../explorer.js';
-import { adjust, choiceParameter, go, numericParameter, parameter } from '../location.js';
+import { adjust, choiceParameter, go, parameter, wholeParameter } from '../location.js';
 import { itemOutput, written } from '../model/decode.js';
-import { type GivenInput, inputsOfFile } from '../model/given-input.js';
+import { bodyOf, type GivenInput, inputsOfFile } from '../model/given-input.js';
 import { type Model, queryWithLabel } from '../model/model.js';
 import { columnRanges } from '../model/points.js';
 import { type Start, type StartLatent, startOf, useStart } from '../model/start.js';
@@ -27,7 +27,7 @@ const FRAME_MS = 110;
 /** What lies between two items. */
 export function MorphView({ model }: ViewProps) {
   const hasItems = (model.details.reference?.count ?? 0) > 1;
-  const steps = numericParameter('steps', 17, 2, 64);
+  const steps = wholeParameter('steps', 17, 2, 64);
   const path = choiceParameter('path', PATHS);
   const chosen = chosenClass(model);
   const from = useEnd(model, 'from', hasItems ? { kind: 'item', item: 0 } : sampleOf(1), chosen);
@@ -52,7 +52,7 @@ export function MorphView({ model }: ViewProps) {
   );
   const frames = useMemo(() => answer.value && float32Of(answer.value), [answer.value]);
   const count = frames === undefined ? 0 : frames.length / model.itemSize;
-  const frame = Math.min(count - 1, numericParameter('frame', Math.floor((steps - 1) / 2), 0, steps - 1));
+  const frame = Math.min(count - 1, wholeParameter('frame', Math.floor((steps - 1) / 2), 0, steps - 1));
   const values = frames?.subarray(frame * model.itemSize, (frame + 1) * model.itemSize);
   const ranges = useMemo(
     () => (frames === undefined || model.input.kind !== 'vector' ? undefined : columnRanges(frames, model.input)),
@@ -137,21 +137,19 @@ interface End {
 function useEnd(model: Model, name: string, otherwise: Start, label: number | undefined): End {
   const [upload, setUpload] = useState<GivenInput>();
   const [refusal, setRefusal] = useState<string>();
-  const start = startOf(parameter(name), otherwise);
+  const start = startOf(parameter(name), model, otherwise);
   const latent = useStart(model, upload === undefined ? start : undefined, label);
-  const encoded = useAnswer(
-    upload && `${upload.name} ${label} ${JSON.stringify(upload.body).length}`,
-    async (signal) => {
-      const { value } = await answered(signal, (options) =>
-        service.POST('/encode', {
-          params: { query: queryWithLabel(model, label ?? 0) },
-          body: upload?.body ?? {},
-          ...options,
-        }),
-      );
-      return { latent: Float32Array.from(value.mean[0] ?? []), label: label ?? 0 };
-    },
-  );
+  const encoded = useAnswer(upload && `${label} ${upload.key}`, async (signal) => {
+    const { value } = await answered(signal, (options) =>
+      service.POST('/encode', {
+        params: { query: queryWithLabel(model, label ?? 0) },
+        ...(upload ? bodyOf(upload) : { body: {} }),
+        ...options,
+      }),
+    );
+    return { latent: Float32Array.from(value.mean[0] ?? []), label: label ?? 0 };
+  });
+  const taken = useRef(0);
   return {
     start,
     upload,
@@ -159,15 +157,22 @@ function useEnd(model: Model, name: string, otherwise: Start, label: number | un
     end: upload === undefined ? latent.value : encoded.value,
     answers: [latent, encoded],
     take: (file) => {
+      const turn = ++taken.current;
+      // A large file that is still being read is not shown over one that was chosen after it.
+      const isNewest = () => turn === taken.current;
       inputsOfFile(model, file).then(
         ([first]) => {
+          if (!isNewest()) return;
           setUpload(first);
           setRefusal(undefined);
         },
-        (error: Error) => setRefusal(error.message),
+        (error: Error) => isNewest() && setRefusal(error.message),
       );
     },
-    forget: () => setUpload(undefined),
+    forget: () => {
+      taken.current++;
+      setUpload(undefined);
+    },
   };
 }
 

@@ -4,7 +4,7 @@ import { troubleOfError } from '../api/problem.js';
 import { answered, FLOAT32, float32Of, service } from '../api/service.js';
 import { useAnswer } from '../api/use-answer.js';
 import type { ViewProps } from '../explorer.js';
-import { addressOf, adjust, go, goTo, numericParameter } from '../location.js';
+import { addressOf, adjust, go, goTo, numericParameter, wholeParameter } from '../location.js';
 import { itemOutput } from '../model/decode.js';
 import {
   cellText,
@@ -15,6 +15,7 @@ import {
   significant,
   type VectorInput,
 } from '../model/model.js';
+import { LARGEST_SEED } from '../model/random.js';
 import { startText } from '../model/start.js';
 import { ClassSelect, chosenClass } from '../parts/class-select.js';
 import { Command } from '../parts/command.js';
@@ -31,14 +32,14 @@ const COUNTS = ['16', '36', '64', '144', '256'];
 
 /** Items that the model makes up. */
 export function SamplesView({ model }: ViewProps) {
-  const count = numericParameter('count', 36, 1, 1024);
-  const seed = numericParameter('seed', 1, 0, 2 ** 32 - 1);
+  const count = wholeParameter('count', 36, 1, 1024);
+  const seed = wholeParameter('seed', 1, 0, LARGEST_SEED);
   const temperature = numericParameter('temperature', 1, 0, 10);
   const label = chosenClass(model);
   const query = {
     ...(label === undefined ? queryOf(model) : queryWithLabel(model, label)),
     count,
-    seed: Math.floor(seed),
+    seed,
     temperature,
   };
   const answer = useAnswer(

@@ -3,7 +3,7 @@ import { curlOf } from '../api/curl.js';
 import { useAnswer } from '../api/use-answer.js';
 import type { ViewProps } from '../explorer.js';
 import { adjust, go, parameter } from '../location.js';
-import { decode, itemOutput } from '../model/decode.js';
+import { decode, decodeAll, itemOutput } from '../model/decode.js';
 import { columnsOf, type Dimension, dimensionName, type Model, significant, type VectorInput } from '../model/model.js';
 import { columnRanges } from '../model/points.js';
 import { startOf, useStart } from '../model/start.js';
@@ -25,7 +25,7 @@ const SETTLE_MS = 200;
 
 /** One slider a dimension, and what the model makes of it. */
 export function TraversalView({ model }: ViewProps) {
-  const start = startOf(parameter('start'), { kind: 'mean' });
+  const start = startOf(parameter('start'), model, { kind: 'mean' });
   const label = chosenClass(model);
   const base = useStart(model, start, label);
   const overrides = overridesOf(parameter('z'), model.latentSize);
@@ -38,7 +38,7 @@ export function TraversalView({ model }: ViewProps) {
   const settled = useSettled(latentText, SETTLE_MS);
   const strips = useAnswer(
     settled && `${settled} ${shown.length}`,
-    async (signal) => (await decode(model, stripsOf(latent, shown), asClass, signal)).items,
+    (signal) => decodeAll(model, stripsOf(latent, shown), asClass, signal),
     { live: true },
   );
   const ranges = useMemo(
@@ -68,7 +68,7 @@ export function TraversalView({ model }: ViewProps) {
           onChange={(text) => go({ start: text === 'mean' ? undefined : text, z: undefined })}
         />
         <ClassSelect model={model} otherwise={start.kind === 'mean' ? 'the first' : 'its own'} />
-        <button type="button" disabled={overrides.size === 0} onClick={() => go({ z: undefined })}>
+        <button type="button" aria-disabled={overrides.size === 0} onClick={() => go({ z: undefined })}>
           Reset sliders
         </button>
       </div>
@@ -90,9 +90,9 @@ export function TraversalView({ model }: ViewProps) {
                 onChange={(value) => set(dimension.index, value)}
               />
             ))}
-          {shown.length < model.active.length && (
-            <button type="button" onClick={() => go({ all: 'yes' })}>
-              Show {model.active.length - shown.length} more
+          {model.active.length > SHOWN && (
+            <button type="button" onClick={() => go({ all: showsAll ? undefined : 'yes' })}>
+              {showsAll ? `Show the first ${SHOWN}` : `Show ${model.active.length - SHOWN} more`}
             </button>
           )}
         </div>
@@ -231,7 +231,9 @@ function overridesOf(text: string | undefined, size: number): Map<number, number
   const pairs = (text ?? '').split(',').map((pair) => pair.split(':').map(Number));
   return new Map(
     pairs.flatMap(([index = Number.NaN, value = Number.NaN]): [number, number][] =>
-      Number.isInteger(index) && index >= 0 && index < size && Number.isFinite(value) ? [[index, value]] : [],
+      Number.isInteger(index) && index >= 0 && index < size && Number.isFinite(Math.fround(value))
+        ? [[index, value]]
+        : [],
     ),
   );
 }

@@ -1,8 +1,12 @@
 import { existsSync } from 'node:fs';
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import helmet from '@fastify/helmet';
 import statics from '@fastify/static';
 import type { FastifyInstance } from 'fastify';
+import { etagOf, isModified, notModified } from './caching.js';
 
 const NOT_BUILT =
   'The explorer is not built: run npm run build. The service works without it; /docs lists its routes.\n';
@@ -51,11 +55,19 @@ export async function explorer(app: FastifyInstance, { explorer: root = BUILT }:
     strictTransportSecurity: false,
     xFrameOptions: { action: 'deny' },
   });
-  app.addHook('onSend', async (request, reply) => {
-    if (reply.statusCode >= 400) return;
-    const isHashed = request.routeOptions.url?.startsWith('/assets/') === true;
+  const etags = await etagsOf(root);
+  app.addHook<Readable>('onSend', async (request, reply, payload) => {
+    if (reply.statusCode >= 400) return payload;
+    const { url = '' } = request.routeOptions;
+    const isHashed = url.startsWith('/assets/');
     reply.header('cache-control', isHashed ? 'public, max-age=31536000, immutable' : 'no-cache');
     reply.header('vary', 'accept-encoding');
+    const etag = etags.get(url);
+    if (etag === undefined) return payload;
+    reply.header('etag', etag);
+    if (isModified(request, etag)) return payload;
+    payload.destroy();
+    return notModified(reply);
   });
   await app.register(statics, {
     root,
@@ -64,6 +76,21 @@ export async function explorer(app: FastifyInstance, { explorer: root = BUILT }:
     globIgnore: ['**/*.br', '**/*.gz'],
     preCompressed: true,
     cacheControl: false,
+    // By size and time: both are the same for every version of a page out of a package, whose times are all one.
+    etag: false,
+    lastModified: false,
     decorateReply: false,
   });
+}
+
+/** Of the files whose names stay the same, by the paths of their routes. */
+async function etagsOf(root: string): Promise<ReadonlyMap<string, string>> {
+  const files = (await readdir(root, { withFileTypes: true })).filter((entry) => entry.isFile());
+  const etags = await Promise.all(
+    files.map(async ({ name }) => [`/${name}`, etagOf(await readFile(join(root, name)))] as const),
+  );
+  return new Map([
+    ...etags,
+    ...etags.flatMap(([path, etag]) => (path === '/index.html' ? [['/', etag] as const] : [])),
+  ]);
 }

@@ -66,6 +66,12 @@ const QUESTION = {
       description: 'Of tables, in JSON: how many of the columns that contribute most are named for each item',
     }),
   ),
+  error_map: Type.Optional(
+    Type.Boolean({
+      default: false,
+      description: 'In JSON: whether the error map goes along, so that one request has both',
+    }),
+  ),
 };
 
 const ANSWER = answer('Scores, larger is more anomalous', 'AnomalyScores', {
@@ -161,7 +167,7 @@ export const anomalyScoreRoutes: FastifyPluginAsyncTypebox = async (app) => {
     reply: FastifyReply,
     model: ServedModel,
     items: EncodedItems,
-    { fpr: falsePositiveRate, explain = DEFAULT_CONTRIBUTIONS }: Question,
+    { fpr: falsePositiveRate, explain = DEFAULT_CONTRIBUTIONS, error_map: maps = false }: Question,
     onScored: (scores: readonly Score[]) => void = () => {},
   ): Promise<FastifyReply> {
     const { service } = app;
@@ -169,7 +175,8 @@ export const anomalyScoreRoutes: FastifyPluginAsyncTypebox = async (app) => {
     const type = itemOutputType(request, model);
     const isTable = input.kind === 'vector';
     const explains = isTable && explain > 0;
-    const parts = explains || (type !== JSON_TYPE && type !== LINES_TYPE);
+    const isText = type === JSON_TYPE || type === LINES_TYPE;
+    const parts = explains || !isText || (maps && type === JSON_TYPE);
     const cancellation = clientGone(reply);
     return admitItems(request, items.count, async () => {
       const labels = labelsOf(request, model, items.count);
@@ -192,12 +199,18 @@ export const anomalyScoreRoutes: FastifyPluginAsyncTypebox = async (app) => {
       }
       const answers = answersOf(model, scoring, data, explains ? explain : undefined);
       if (type === LINES_TYPE) return sendLines(reply, model, scoreLinesOf(answers, labels));
-      return sendJson(reply, model, {
+      const fields = {
         labels,
         false_positive_rate: scoring.falsePositiveRate,
         threshold: scoring.threshold,
         scores: answers,
-      });
+      };
+      return sendJson(
+        reply,
+        model,
+        fields,
+        maps ? { error_map: { data: errorMap, shape: [items.count, ...input.shape] } } : undefined,
+      );
     });
   }
 
@@ -226,6 +239,7 @@ export const anomalyScoreRoutes: FastifyPluginAsyncTypebox = async (app) => {
 interface Question {
   readonly fpr?: number;
   readonly explain?: number;
+  readonly error_map?: boolean;
 }
 
 /**

@@ -199,6 +199,11 @@ export const ScoreAnswer = Type.Object(
         { additionalProperties: false },
       ),
     ),
+    error_map: Type.Optional(
+      Type.Array(Type.Unknown(), {
+        description: 'Where `error_map` asks for it: nats of each number of each item, nested as the input shape',
+      }),
+    ),
   },
   { $id: 'AnomalyScores', title: 'AnomalyScores', additionalProperties: false },
 );

@@ -1,11 +1,11 @@
 import { conformalThreshold } from '@elbo/models/calibration';
-import { useMemo, useState } from 'preact/hooks';
+import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { curlOf } from '../../api/curl.js';
-import { answered, FLOAT32, float32Of, service } from '../../api/service.js';
+import { answered, service } from '../../api/service.js';
 import { useAnswer } from '../../api/use-answer.js';
 import type { ViewProps } from '../../explorer.js';
 import { adjust, go, numericParameter, parameter } from '../../location.js';
-import { type GivenInput, inputsOfFile } from '../../model/given-input.js';
+import { bodyOf, type GivenInput, inputsOfFile } from '../../model/given-input.js';
 import { type Model, percent, queryWithLabel, significant } from '../../model/model.js';
 import { fileOf } from '../../model/points.js';
 import { Choice } from '../../parts/choice.js';
@@ -38,6 +38,7 @@ export function AnomalyView({ model }: ViewProps) {
   const [uploads, setUploads] = useState<readonly GivenInput[]>([]);
   const [place, setPlace] = useState(0);
   const [refusal, setRefusal] = useState<string>();
+  const taken = useRef(0);
   const hasItems = model.details.reference?.items !== undefined;
   const label = chosenClass(model);
   const text = parameter('input');
@@ -58,16 +59,26 @@ export function AnomalyView({ model }: ViewProps) {
     return rowText(input?.values ?? new Float32Array(model.itemSize).fill(Number.NaN));
   };
   const take = (file: File): void => {
+    const turn = ++taken.current;
+    // A large file that is still being read is not shown over one that was chosen after it, nor over another view.
+    const isNewest = () => turn === taken.current;
     inputsOfFile(model, file).then(
       (inputs) => {
+        if (!isNewest()) return;
         setUploads(inputs);
         setPlace(0);
         setRefusal(undefined);
         go({ input: 'file' });
       },
-      (error: Error) => setRefusal(error.message),
+      (error: Error) => isNewest() && setRefusal(error.message),
     );
   };
+  useEffect(
+    () => () => {
+      taken.current++;
+    },
+    [],
+  );
   return (
     <>
       <p class="lede">How unusual an item is, how sure that is, and where it stands out.</p>
@@ -129,7 +140,7 @@ export function AnomalyView({ model }: ViewProps) {
       {input !== undefined && (
         <Judgement model={model} input={input} label={label ?? input.label ?? 0} ranges={named.ranges} />
       )}
-      {input === undefined && !isFile && named.answers.some(({ pending }) => pending) && (
+      {input === undefined && !isFile && named.answers.every(({ trouble }) => trouble === undefined) && (
         <Busy label="Looking for the item" />
       )}
     </>
@@ -148,38 +159,29 @@ function Judgement({ model, input, label, ranges }: JudgementProps) {
   const least = 1 / (calibration.size + 1);
   const fpr = numericParameter('fpr', calibration.default_false_positive_rate, least, 0.5);
   const query = queryWithLabel(model, label);
-  const key = `${label} ${input.name} ${JSON.stringify(input.body)}`;
   const isImage = model.input.kind === 'image';
-  const request = {
-    params: { query: isImage ? query : { ...query, explain: EXPLAINED } },
-    ...bodyOf(input),
-  };
+  // The error map comes with the score: each item that is asked counts in the service's drift.
+  const parts = isImage ? { error_map: true } : { explain: EXPLAINED };
   const answer = useAnswer(
-    key,
-    (signal) => answered(signal, (options) => service.POST('/anomaly-score', { ...request, ...options })),
+    `${label} ${input.key}`,
+    async (signal) => {
+      const { value, sent } = await answered(signal, (options) =>
+        service.POST('/anomaly-score', { params: { query: { ...query, ...parts } }, ...bodyOf(input), ...options }),
+      );
+      const errors = value.error_map && Float32Array.from(value.error_map.flat(Number.POSITIVE_INFINITY) as number[]);
+      return { value, sent, errors, of: input };
+    },
     { live: true },
   );
   const showsWhere = parameter('where') !== 'no';
-  const map = useAnswer(
-    isImage && showsWhere ? key : undefined,
-    async (signal) =>
-      float32Of(
-        await answered(signal, (options) =>
-          service.POST('/anomaly-score', {
-            params: { query },
-            ...bodyOf(input, { accept: FLOAT32 }),
-            parseAs: 'arrayBuffer',
-            ...options,
-          }),
-        ),
-      ),
-    { live: true },
-  );
   const held = useAnswer(model.key, async (signal) => new Float32Array(await fileOf(model, 'calibration.f32', signal)));
-  const [score] = answer.value?.value.scores ?? [];
+  const isItsOwn = answer.value?.of.key === input.key;
+  // The last one stays until the next is there, and no longer where none comes.
+  const shown = isItsOwn || answer.pending ? answer.value : undefined;
+  const [score] = shown?.value.scores ?? [];
   const threshold = useMemo(() => held.value && conformalThreshold(held.value, fpr), [held.value, fpr]);
-  // Whose picture the error map is of: an older one over a newer item would show what is not there.
-  const errors = map.pending ? undefined : map.value;
+  // An older error map over a newer item would show what is not there.
+  const errors = isItsOwn ? answer.value?.errors : undefined;
   return (
     <>
       <div class="split judgement">
@@ -205,7 +207,6 @@ function Judgement({ model, input, label, ranges }: JudgementProps) {
               <span>Show where it is unusual</span>
             </label>
           )}
-          <TroubleNotice answer={map} what="The heat map did not come." />
           {model.input.kind === 'vector' && (
             <>
               <RowTable input={model.input} values={input.values} ranges={ranges} caption={input.name} />
@@ -250,25 +251,18 @@ function Judgement({ model, input, label, ranges }: JudgementProps) {
       {score !== undefined && <Components model={model} score={score} />}
       <Command
         text={
-          answer.value &&
-          curlOf(answer.value.sent, {
-            query: { fpr: fpr === calibration.default_false_positive_rate ? undefined : String(fpr) },
-            ...(input.file && { file: input.file }),
+          shown &&
+          curlOf(shown.sent, {
+            query: {
+              error_map: undefined,
+              fpr: fpr === calibration.default_false_positive_rate ? undefined : String(fpr),
+            },
+            ...(shown.of.body instanceof File && { file: shown.of.body }),
           })
         }
       />
     </>
   );
-}
-
-/** A file goes as it is, so that the command can name it; anything else in JSON. */
-function bodyOf({ file, body }: GivenInput, headers: Readonly<Record<string, string>> = {}) {
-  if (file === undefined) return { headers, body };
-  return {
-    headers: { ...headers, 'content-type': file.type },
-    body: file,
-    bodySerializer: (whole: unknown) => whole as File,
-  };
 }
 
 interface VerdictProps {

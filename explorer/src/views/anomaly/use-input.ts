@@ -3,6 +3,7 @@ import { type Answer, useAnswer } from '../../api/use-answer.js';
 import { type GivenInput, inputOfItem, inputOfNoise, inputOfRow, inputOfSample } from '../../model/given-input.js';
 import type { Model } from '../../model/model.js';
 import { columnRanges } from '../../model/points.js';
+import { LARGEST_SEED } from '../../model/random.js';
 import { usePoints } from '../../model/use-points.js';
 
 export type Source =
@@ -17,13 +18,16 @@ export function sourceOf(text: string | undefined, model: Model, otherwise: Sour
     const cells = rest.split(',');
     const values = Float32Array.from({ length: model.itemSize }, (_, i) => {
       const cell = cells[i] ?? '';
-      return cell === '' ? Number.NaN : Number(cell);
+      const value = cell === '' ? Number.NaN : Number(cell);
+      return Number.isFinite(Math.fround(value)) ? value : Number.NaN;
     });
     return { kind, values };
   }
   const number = Number(rest);
-  const isNumber = rest !== '' && Number.isInteger(number) && number >= 0;
-  return isNumber && (kind === 'item' || kind === 'sample' || kind === 'noise') ? { kind, number } : otherwise;
+  if (rest === '' || !Number.isInteger(number) || number < 0 || number > LARGEST_SEED) return otherwise;
+  const { reference } = model.details;
+  if (kind === 'item' && reference?.items !== undefined) return { kind, number: Math.min(number, reference.count - 1) };
+  return kind === 'sample' || kind === 'noise' ? { kind, number } : otherwise;
 }
 
 export function rowText(values: Float32Array): string {
@@ -58,7 +62,7 @@ export function useInput(model: Model, source: Source | undefined, label: number
     if (source.kind === 'row') return inputOfRow(model, source.values);
     if (source.kind === 'noise') return inputOfNoise(model, source.number, ranges);
     if (source.kind === 'sample') return sampled.value;
-    return points.value && inputOfItem(model, points.value, Math.min(source.number, points.value.count - 1));
+    return points.value && inputOfItem(model, points.value, source.number);
   }, [model, text, ranges, sampled.value, points.value, sheet]);
   return { input, answers: [points, sampled], ranges };
 }

@@ -24,12 +24,20 @@ export function ClassNames({ points, projection, view, hidden }: ClassNamesProps
         const [left, top] = view.toPage(...middle);
         return (
           <text key={points.labelNames[label]} x={left} y={top}>
-            {points.labelNames[label]}
+            {shortened(points.labelNames[label] ?? '')}
           </text>
         );
       })}
     </g>
   );
+}
+
+/** Characters of a name at most; the legend has it whole. */
+const LONGEST = 24;
+
+function shortened(name: string): string {
+  const characters = [...name];
+  return characters.length <= LONGEST ? name : `${characters.slice(0, LONGEST - 1).join('')}…`;
 }
 
 /** Points of a class that are looked at, and neighbours of each. */

@@ -2,7 +2,7 @@ import { useMemo } from 'preact/hooks';
 import { curlOf } from '../../api/curl.js';
 import { useAnswer } from '../../api/use-answer.js';
 import type { ViewProps } from '../../explorer.js';
-import { addressOf, adjust, choiceParameter, go, numericParameter, parameter } from '../../location.js';
+import { addressOf, adjust, choiceParameter, go, parameter, wholeParameter } from '../../location.js';
 import { decode, itemOutput } from '../../model/decode.js';
 import { dimensionName, type Model } from '../../model/model.js';
 import { columnRanges, itemOf, type Points } from '../../model/points.js';
@@ -54,8 +54,8 @@ function MapOf({ model, points }: { readonly model: Model; readonly points: Poin
   const kinds = kindsOf(points);
   const kind = choiceParameter('projection', kinds);
   const [first, second = first] = model.active;
-  const x = numericParameter('x', first?.index ?? 0, 0, model.latentSize - 1);
-  const y = numericParameter('y', second?.index ?? 0, 0, model.latentSize - 1);
+  const x = wholeParameter('x', first?.index ?? 0, 0, model.latentSize - 1);
+  const y = wholeParameter('y', second?.index ?? 0, 0, model.latentSize - 1);
   const projection = useMemo(() => projectionOf(kind, points, model, x, y), [kind, points, model, x, y]);
   const hiddenText = parameter('hidden') ?? '';
   const hidden = useMemo(() => new Set(hiddenText === '' ? [] : hiddenText.split(',').map(Number)), [hiddenText]);
@@ -204,10 +204,15 @@ function textOf({ x, y }: Place): string {
 
 function placeOf(text: string | undefined): Place | undefined {
   const [x = Number.NaN, y = Number.NaN] = text?.split(',').map(Number) ?? [];
-  return Number.isFinite(x) && Number.isFinite(y) ? { x, y } : undefined;
+  return isPlace(x) && isPlace(y) ? { x, y } : undefined;
+}
+
+/** Further out no browser draws. */
+function isPlace(value: number): boolean {
+  return Math.abs(value) < 1e6;
 }
 
 function viewportOf(text: string | undefined): Viewport | undefined {
   const [zoom = 0, x = Number.NaN, y = Number.NaN] = text?.split(',').map(Number) ?? [];
-  return zoom > 0 && zoom <= LARGEST_ZOOM && Number.isFinite(x) && Number.isFinite(y) ? { zoom, x, y } : undefined;
+  return zoom > 0 && zoom <= LARGEST_ZOOM && isPlace(x) && isPlace(y) ? { zoom, x, y } : undefined;
 }

@@ -1,3 +1,4 @@
+import { curlOf } from '../../api/curl.js';
 import type { ModelSummary } from '../../api/service.js';
 import type { ViewProps } from '../../explorer.js';
 import { addressWith } from '../../location.js';
@@ -10,7 +11,7 @@ import { TrainingRecord } from './training-record.js';
 const CURVES = 'training-curves.svg';
 
 /** Every loaded version, and all that is known of one. */
-export function ModelsView({ model, models }: ViewProps) {
+export function ModelsView({ model, models, sent }: ViewProps) {
   const { details } = model;
   return (
     <>
@@ -78,9 +79,7 @@ export function ModelsView({ model, models }: ViewProps) {
           </table>
         </div>
       </section>
-      <Command
-        text={`curl '${location.origin}/models/${encodeURIComponent(model.name)}?version=${encodeURIComponent(model.version)}'`}
-      />
+      <Command text={curlOf(sent)} />
     </>
   );
 }
@@ -103,7 +102,7 @@ function ModelCard({ summary, isChosen }: { readonly summary: ModelSummary; read
         {name} <small>{version}</small>
         {is_default && <span class="tag">default</span>}
       </strong>
-      <span>{description}</span>
+      <span class="description">{description}</span>
       <span class="count">
         {input.shape.join(' × ')} → {latent.size}
       </span>
