@@ -1,11 +1,13 @@
 import type { Socket } from 'node:net';
 import { type FastifyBaseLogger, type FastifyInstance, fastify, LogController } from 'fastify';
+import { BodyMemory, memoryLimit } from './body-memory.js';
 import type { RequestLogging, Security } from './configuration.js';
 import type { Clock } from './inference/clock.js';
 import type { InferenceService } from './inference/service.js';
 import { InferenceStatistics } from './inference/statistics.js';
 import { OPEN_INFERENCE_PREFIX } from './open-inference-errors.js';
 import { access } from './plugins/access.js';
+import { bodyMemory } from './plugins/body-memory.js';
 import { browsers } from './plugins/browsers.js';
 import { caching } from './plugins/caching.js';
 import { compression } from './plugins/compression.js';
@@ -67,6 +69,8 @@ export interface AppOptions extends ExplorerOptions {
   readonly maxConnections?: number | undefined;
   /** Sends spans where OpenTelemetry's variables say. */
   readonly tracing?: boolean;
+  /** What bodies of requests may take; of what the process may have and has at this moment, unless set. */
+  readonly memory?: BodyMemory;
   /** What limits of items are counted by; the system's unless set. */
   readonly clock?: Pick<Clock, 'now'>;
 }
@@ -109,6 +113,7 @@ export async function buildApp({
   maxConnections,
   tracing = false,
   clock,
+  memory = new BodyMemory(memoryLimit(), process.memoryUsage.rss()),
   ...options
 }: AppOptions): Promise<FastifyInstance> {
   const timeouts = { ...TIMEOUTS, ...options.timeouts };
@@ -176,6 +181,7 @@ export async function buildApp({
   await app.register(rateLimit, { ...security, clock });
   await app.register(validation);
   await app.register(decompression, { bodyLimit });
+  await app.register(bodyMemory, { memory });
   await app.register(content);
   await app.register(caching);
   await app.register(compression);

@@ -37,9 +37,15 @@ const BROKEN = /^(?:Z_BUF_ERROR|Z_DATA_ERROR|Z_NEED_DICT|ERR__ERROR_FORMAT)/;
  * A body without its coding, which is taken off no faster than it is read.
  * @param source what is left of it is dropped where the result fails or is destroyed
  * @param limit bytes that the body may have; it fails as soon as there are more, whatever the source still holds
+ * @param onBytes hears of bytes of the body before they are given on; the body fails with what it throws
  * @returns a stream that fails with a CodecError: BODY_TOO_LARGE, or INVALID_CODING for what is cut off or no such coding
  */
-export function decodedBody(source: Readable, coding: ContentCoding, limit: number): Readable {
+export function decodedBody(
+  source: Readable,
+  coding: ContentCoding,
+  limit: number,
+  onBytes: (bytes: number) => void = () => {},
+): Readable {
   const decoder = DECODERS[coding]();
   let given = 0;
   let left = limit;
@@ -49,8 +55,13 @@ export function decodedBody(source: Readable, coding: ContentCoding, limit: numb
   const body = new Transform({
     transform: (piece: Buffer, _encoding, done) => {
       left -= piece.length;
-      if (left >= 0) done(null, piece);
-      else done(new CodecError('BODY_TOO_LARGE', `the body has more than the limit of ${limit} bytes`));
+      if (left < 0) return done(new CodecError('BODY_TOO_LARGE', `the body has more than the limit of ${limit} bytes`));
+      try {
+        onBytes(piece.length);
+      } catch (error) {
+        return done(error as Error);
+      }
+      done(null, piece);
     },
     flush: (done) => {
       // A decoder stops where its coding ends, and doesn't look at what comes then.

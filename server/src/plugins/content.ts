@@ -49,7 +49,7 @@ export const content = fp(async (app: FastifyInstance) => {
       // Node drops the rest of a body that nobody has begun to read, but not of one that somebody has stopped to read.
       request.raw.unpipe();
       request.raw.resume();
-      throw error;
+      throw request.growingBody?.refusal ?? error;
     }
   };
 

@@ -1,6 +1,7 @@
 import type { Readable } from 'node:stream';
 import type { FastifyInstance, preParsingHookHandler } from 'fastify';
 import fp from 'fastify-plugin';
+import type { BodyReservation } from '../body-memory.js';
 import { CONTENT_CODINGS, codingOf, decodedBody } from '../codecs/content-coding.js';
 import { named } from '../codecs/numbers.js';
 import { ProblemError } from '../problems.js';
@@ -10,6 +11,8 @@ declare module 'fastify' {
   interface FastifyRequest {
     /** The body without its content coding; null where it has none. */
     decodedBody: Readable | null;
+    /** What a body takes whose size is not known before it is read; null where it is, or there is none. */
+    growingBody: BodyReservation | null;
   }
 }
 
@@ -24,6 +27,7 @@ const CODINGS = CONTENT_CODINGS.join(', ');
  */
 export const decompression = fp(async (app: FastifyInstance, { bodyLimit }: { bodyLimit: number }) => {
   app.decorateRequest('decodedBody', null);
+  app.decorateRequest('growingBody', null);
   const decode: preParsingHookHandler = (request, reply, payload, done) => {
     const header = request.headers['content-encoding'];
     const coding = header === undefined ? null : codingOf(header);
@@ -38,7 +42,7 @@ export const decompression = fp(async (app: FastifyInstance, { bodyLimit }: { bo
       return;
     }
     const limit = contentTypeOf(request) === 'application/x-ndjson' ? Number.POSITIVE_INFINITY : bodyLimit;
-    const body = decodedBody(payload, coding, limit);
+    const body = decodedBody(payload, coding, limit, (bytes) => request.growingBody?.grow(bytes));
     // Whoever refuses the request may have read none of it, and the next one of the connection comes after it.
     reply.raw.once('close', () => body.destroy());
     request.decodedBody = body;
