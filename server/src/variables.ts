@@ -98,7 +98,8 @@ export const VARIABLES = {
     default: 16 * MIB,
     low: 1024,
     high: 1024 * MIB,
-    meaning: 'Bytes of one body at most, decompressed; of a stream of lines, of one line',
+    meaning:
+      'Bytes of one body at most, decompressed; of a stream of lines, of one line. Less where the memory does not hold it',
   },
   ELBO_MAX_CONNECTIONS: {
     unset: 'no limit',

@@ -138,6 +138,32 @@ describe.skipIf(reason !== undefined)('docker compose', { timeout: 600_000 }, ()
     await json('/health/ready');
   });
 
+  it('refuses bodies that its memory does not hold, and goes on', async () => {
+    const agent = new Agent({ keepAlive: true });
+    const headers = { 'content-type': 'application/json' };
+    const row = `[${Array(784).fill('0').join(',')}]`;
+    const flood = async (rows: number, clients: number): Promise<Set<number>> => {
+      const body = Buffer.from(`{"inputs":[${Array(rows).fill(row).join(',')}]}`);
+      const statuses = new Set<number>();
+      const end = performance.now() + (LOAD_SECONDS / 2) * 1000;
+      await inTurns(
+        clients,
+        () => performance.now() >= end,
+        async () => {
+          statuses.add((await post(url, agent, { path: '/reconstruct', headers, body })).status);
+        },
+      );
+      return statuses;
+    };
+    expect([...(await flood(8000, 4))]).toEqual([413]);
+    const statuses = await flood(1200, 16);
+    agent.destroy();
+    expect(statuses).toContain(200);
+    expect([...statuses].filter((status) => status !== 200 && status !== 503)).toEqual([]);
+    expect(await project.inspect<boolean>('server', '.State.OOMKilled')).toBe(false);
+    expect(await project.inspect<number>('server', '.RestartCount')).toBe(0);
+  });
+
   it('serves the version that a training writes, without a restart', async () => {
     const started = await project.inspect<string>('server', '.State.StartedAt');
     await project.compose(
