@@ -51,4 +51,19 @@ describeExplorer('the explorer for everybody', ({ open }) => {
       await page.context().close();
     });
   }
+
+  test('what is chosen shows where the system has colours of its own', async () => {
+    const { page } = await open('?model=pictured', { forcedColors: 'active' });
+    await page.locator('.swatch').first().waitFor();
+    const background = (selector: string) =>
+      page.evaluate<string>(`getComputedStyle(document.querySelector('${selector}')).backgroundColor`);
+    expect(await background('.choice input:checked + span')).not.toBe(
+      await background('.choice input:not(:checked) + span'),
+    );
+    const swatches: string[] = await page.evaluate(
+      '[...document.querySelectorAll(".swatch")].map((swatch) => getComputedStyle(swatch).backgroundColor)',
+    );
+    expect(new Set(swatches).size).toBe(2);
+    await page.context().close();
+  });
 });

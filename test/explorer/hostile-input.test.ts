@@ -68,6 +68,20 @@ describeExplorer('hostile input', ({ open }) => {
     await page.context().close();
   });
 
+  test('pictures far below are asked for when somebody gets there', async () => {
+    const { page } = await open('?model=pictured&view=models', { viewport: { width: 390, height: 300 } });
+    const asked: string[] = [];
+    page.on('request', (request) => asked.push(new URL(request.url()).pathname));
+    await page.locator('.preview').first().waitFor();
+    await page.waitForLoadState('networkidle');
+    const curves = '/models/pictured/files/training-curves.svg';
+    expect(asked).not.toContain(curves);
+    await page.locator('.curves').scrollIntoViewIfNeeded();
+    await page.locator('img.curves').waitFor();
+    expect(asked).toContain(curves);
+    await page.context().close();
+  });
+
   test('an image is scored by one request, error map and all', async () => {
     const { page } = await open('?model=pictured&view=samples');
     const asked: string[] = [];

@@ -70,8 +70,9 @@ describeExplorer('troubles are said in words', ({ open }) => {
     const csv = (text: string) => ({ name: 'rows.csv', mimeType: 'text/csv', buffer: Buffer.from(text) });
     await upload.setInputFiles(csv('temperature,pressure,colour,flow\n1,2,red,warm\n'));
     await page.getByText('Row 1, flow: “warm” is not a number.').waitFor();
-    await upload.setInputFiles(csv('flow,colour,temperature\n1,blue,3\n2,red,4\n'));
+    await upload.setInputFiles(csv('flow,colour,temperature,pressure\n1,blue,3,5\n2,red,4,6\n'));
     await page.getByText('rows.csv, row 1').waitFor();
+    await page.locator('[data-command*=\'"colour":"blue"\']').waitFor();
     await page.locator('.judgement-words').waitFor();
     await page.context().close();
   });

@@ -1,4 +1,4 @@
-import { useEffect, useState } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
 import { useAnswer } from '../../api/use-answer.js';
 import type { Model } from '../../model/model.js';
 import { fileOf } from '../../model/points.js';
@@ -11,10 +11,30 @@ export interface FilePictureProps {
   readonly class: string;
 }
 
-/** A picture among the files of a version. It is fetched as any other file, since an `img` could not send a key. */
+/** How far below what is seen pictures are asked for. */
+const AHEAD = '300px';
+
+/**
+ * A picture among the files of a version. It is fetched as any other file, since an `img` could not send a key; and not before it
+ * is near, since a store of many models would use up what a service allows its clients.
+ */
 export function FilePicture({ model, file, label, class: className }: FilePictureProps) {
   const type = file.endsWith('.svg') ? 'image/svg+xml' : 'image/png';
-  const answer = useAnswer(`${model.name}/${model.version}/${file}`, async (signal) => {
+  const place = useRef<HTMLDivElement>(null);
+  const [isNear, setNear] = useState(false);
+  useEffect(() => {
+    const { current: element } = place;
+    if (element === null) return;
+    const observer = new IntersectionObserver(
+      (entries) => entries.some((entry) => entry.isIntersecting) && setNear(true),
+      {
+        rootMargin: AHEAD,
+      },
+    );
+    observer.observe(element);
+    return () => observer.disconnect();
+  }, []);
+  const answer = useAnswer(isNear ? `${model.name}/${model.version}/${file}` : undefined, async (signal) => {
     const bytes = await fileOf(model, file, signal);
     return new Blob([bytes], { type });
   });
@@ -28,7 +48,7 @@ export function FilePicture({ model, file, label, class: className }: FilePictur
   // Only versions that another program wrote come without.
   if (answer.trouble !== undefined && address === undefined) return null;
   return address === undefined ? (
-    <div class={`${className} waiting`} />
+    <div ref={place} class={`${className} waiting`} />
   ) : (
     <img class={className} src={address} alt={label} />
   );
