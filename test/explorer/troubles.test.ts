@@ -50,7 +50,7 @@ describeExplorer('troubles are said in words', ({ open }) => {
     await page.unroute(isDecoding);
     await page.getByRole('button', { name: 'Try again' }).click();
     await page.locator('.pair canvas').first().waitFor();
-    expect(await page.getByRole('alert').count()).toBe(0);
+    await expect.poll(() => page.getByRole('alert').count(), { timeout: 15_000 }).toBe(0);
     await page.context().close();
   });
 

@@ -6,7 +6,9 @@ const known = new Map<string, boolean>();
 /** The modules that a block of or with Python imports and this machine's python3 lacks. */
 export function missingModules({ language, text }: Block): string[] {
   if (language !== 'python' && !/\bpython3? /.test(text)) return [];
-  const imports = [...text.matchAll(/\b(?:import|from) ([a-z_]+)/g)].map(([, name = '']) => name);
+  const imports = [...text.matchAll(/\bfrom (\w+)[\w.]* import|\bimport (\w+(?:, *\w+)*)/g)].flatMap(
+    ([, from, names = '']) => (from === undefined ? names.split(/, */) : [from]),
+  );
   return [...new Set(imports)].filter((name) => !isInstalled(name));
 }
 
