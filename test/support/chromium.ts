@@ -12,6 +12,7 @@ export const noChromium = executable === undefined;
 /** Why tests are skipped, for their names; nothing where they are not. */
 export const chromiumNote = noChromium ? ' (skipped: no Chromium is installed; ELBO_CHROMIUM may name one)' : '';
 
+/** Nothing that the browser does by itself, and no GPU, which test machines have none of. */
 export function launchChromium(): Promise<Browser> {
   return chromium.launch({
     ...(executable !== undefined && { executablePath: executable }),
@@ -19,6 +20,7 @@ export function launchChromium(): Promise<Browser> {
       '--no-sandbox',
       '--disable-gpu',
       '--disable-quic',
+      '--no-first-run',
       '--disable-background-networking',
       '--disable-component-update',
       '--disable-sync',

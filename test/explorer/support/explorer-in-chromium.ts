@@ -1,35 +1,12 @@
-import { existsSync } from 'node:fs';
 import type { AppOptions } from '@elbo/server/app';
-import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core';
+import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe } from 'vitest';
 import { type RunningService, startService } from '../../server/support/running-service.js';
+import { chromiumNote, launchChromium, noChromium } from '../../support/chromium.js';
 import { type ExplorerStore, explorerStore } from './explorer-store.js';
-
-const executable = [
-  process.env.ELBO_CHROMIUM,
-  '/usr/bin/chromium',
-  '/usr/bin/chromium-browser',
-  '/usr/bin/google-chrome',
-].find((path) => path !== undefined && existsSync(path));
-const reason = executable === undefined ? ' (skipped: no Chromium is installed; ELBO_CHROMIUM may name one)' : '';
-
-/** Nothing that the browser does by itself, and no GPU, which test machines have none of. */
-const ARGUMENTS = [
-  '--no-sandbox',
-  '--disable-gpu',
-  '--disable-quic',
-  '--no-first-run',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-];
 
 /** For one step, however busy the machine is. */
 const TIMEOUT_MS = 20_000;
-
-export function launchChromium(): Promise<Browser> {
-  return chromium.launch({ executablePath: executable, args: ARGUMENTS });
-}
 
 export interface Opened {
   readonly page: Page;
@@ -50,7 +27,7 @@ export function describeExplorer(
   suite: (context: ExplorerContext) => void,
   { models, app }: { readonly models?: string; readonly app?: Partial<AppOptions> } = {},
 ): void {
-  describe.skipIf(executable === undefined)(`${name}${reason}`, () => {
+  describe.skipIf(noChromium)(`${name}${chromiumNote}`, () => {
     let store: ExplorerStore | undefined;
     let running: RunningService | undefined;
     let browser: Browser | undefined;
