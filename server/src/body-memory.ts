@@ -41,69 +41,67 @@ export class BodyMemory {
     return Math.floor(this.capacity / weightOf(type));
   }
 
-  /** For one body, of which nothing is known yet. */
+  /** For one body, of which nothing has come yet. */
   reserve(type: string): BodyReservation {
     const weight = weightOf(type);
-    return new BodyReservation(
-      (bytes) => {
-        const weighted = bytes * weight;
-        if (this.#taken + weighted > this.capacity) {
-          throw new InferenceError('OVERLOADED', 'the bodies of other requests take the memory that there is');
-        }
-        this.#taken += weighted;
+    return new BodyReservation(this.largest(type), type, {
+      hasRoom: (bytes) => this.#taken + bytes * weight <= this.capacity,
+      take: (bytes) => {
+        this.#taken += bytes * weight;
       },
-      this.largest(type),
-      type,
-    );
+    });
   }
 }
 
 /** What one body takes. */
 export class BodyReservation {
-  readonly #take: (bytes: number) => void;
   readonly #largest: number;
   readonly #type: string;
+  readonly #memory: { hasRoom(bytes: number): boolean; take(bytes: number): void };
   #bytes = 0;
   #refusal: Error | undefined;
 
-  constructor(take: (bytes: number) => void, largest: number, type: string) {
-    this.#take = take;
+  constructor(largest: number, type: string, memory: { hasRoom(bytes: number): boolean; take(bytes: number): void }) {
     this.#largest = largest;
     this.#type = type;
+    this.#memory = memory;
   }
 
-  /**
-   * Takes memory for more bytes of the body.
-   * @throws {ProblemError} BODY_TOO_LARGE where it would never fit
-   * @throws {InferenceError} OVERLOADED where it does not fit now
-   */
-  grow(bytes: number): void {
-    try {
-      this.#grow(bytes);
-    } catch (error) {
-      this.#refusal = error as Error;
-      throw error;
-    }
-  }
-
-  /** What a call of `grow` threw, for who sees only that the body ended early. */
+  /** What the last call threw, for who sees only that the body ended early. */
   get refusal(): Error | undefined {
     return this.#refusal;
   }
 
-  #grow(bytes: number): void {
+  /**
+   * Takes nothing: what a caller announces and does not send must not keep others out.
+   * @throws {ProblemError} BODY_TOO_LARGE where so many more bytes would never fit
+   * @throws {InferenceError} OVERLOADED where they do not fit now
+   */
+  check(bytes: number): void {
+    this.#refusal = this.#refusalOf(bytes);
+    if (this.#refusal !== undefined) throw this.#refusal;
+  }
+
+  #refusalOf(bytes: number): Error | undefined {
     const total = this.#bytes + bytes;
     if (total > this.#largest) {
       const expected = `expected ${this.#largest} at most of ${this.#type}, for which this server has memory`;
-      throw new ProblemError('BODY_TOO_LARGE', `the body has ${total} bytes or more; ${expected}`);
+      return new ProblemError('BODY_TOO_LARGE', `the body has ${total} bytes or more; ${expected}`);
     }
-    this.#take(bytes);
-    this.#bytes = total;
+    if (this.#memory.hasRoom(bytes)) return undefined;
+    return new InferenceError('OVERLOADED', 'the bodies of other requests take the memory that there is');
+  }
+
+  /** Takes memory for more bytes of the body; throws as `check` does. */
+  grow(bytes: number): void {
+    this.check(bytes);
+    this.#memory.take(bytes);
+    this.#bytes += bytes;
   }
 
   /** Gives all of it back. */
   release(): void {
-    this.#take(-this.#bytes);
+    this.#memory.take(-this.#bytes);
     this.#bytes = 0;
   }
 }

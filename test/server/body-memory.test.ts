@@ -121,6 +121,21 @@ describe('bodies beyond the memory', () => {
     expect((await post(bodyOf(60_000))).status).toBe(200);
   });
 
+  it('that are announced and not sent keep nobody out', async () => {
+    const slow = Array.from({ length: 5 }, () => {
+      const headers = { 'content-type': 'application/json', 'content-length': LARGEST - 1000 };
+      const sent = httpRequest(`${service.url}/encode?model=grey`, { method: 'POST', headers });
+      sent.on('error', () => {});
+      sent.write('{"inputs":');
+      return sent;
+    });
+    try {
+      expect((await post(bodyOf(LARGEST - 1000))).status).toBe(200);
+    } finally {
+      for (const sent of slow) sent.destroy();
+    }
+  });
+
   it('in forms that come in pieces are counted, too', async () => {
     const form = new FormData();
     form.append('a', new Blob([Buffer.alloc(LARGEST * 5)]), 'a.png');

@@ -6,7 +6,7 @@ import { contentTypeOf } from './content.js';
 
 /**
  * Refuses bodies that the memory does not hold beside those that are there: by their `content-length` before they are read,
- * else, chunked or compressed, while they come. Streams of lines take a line at a time, and are not counted.
+ * and while they come. Streams of lines take a line at a time, and are not counted.
  */
 export const bodyMemory = fp(async (app: FastifyInstance, { memory }: { memory: BodyMemory }) => {
   const reserve: onRequestHookHandler = (request, reply, done) => {
@@ -18,11 +18,11 @@ export const bodyMemory = fp(async (app: FastifyInstance, { memory }: { memory: 
     if (isNone || type === 'application/x-ndjson' || (isWhole && !isCounted(Number(length)))) return done();
     const reservation = memory.reserve(type);
     try {
-      if (isWhole) reservation.grow(Number(length));
-      else request.growingBody = reservation;
+      if (isWhole) reservation.check(Number(length));
     } catch (error) {
       return done(error as Error);
     }
+    request.growingBody = reservation;
     reply.raw.once('close', () => reservation.release());
     done();
   };

@@ -11,7 +11,7 @@ declare module 'fastify' {
   interface FastifyRequest {
     /** The body without its content coding; null where it has none. */
     decodedBody: Readable | null;
-    /** What a body takes whose size is not known before it is read; null where it is, or there is none. */
+    /** What the body takes of the memory while it comes; null where it is too small to be counted, or a stream of lines. */
     growingBody: BodyReservation | null;
   }
 }
