@@ -1,4 +1,5 @@
 import { type ImageInput, MAX_IMAGE_PIXELS } from '@elbo/models';
+import { heatOpacity, heatOver } from '@elbo/models/heat-map';
 import sharp from 'sharp';
 import { CodecError } from './errors.js';
 
@@ -44,19 +45,6 @@ export function pngFromItems(data: Float32Array, input: ImageInput): Promise<Buf
 /** Side in pixels that a heat map is enlarged to, so that single input pixels can be seen. */
 const HEAT_MAP_SIDE = 224;
 
-/** Inferno of matplotlib (van der Walt & Smith, CC0), every 32nd colour: perceptually uniform, readable in grey. */
-const INFERNO = [
-  [0, 0, 4],
-  [31, 12, 72],
-  [85, 15, 109],
-  [136, 34, 106],
-  [186, 54, 85],
-  [227, 89, 51],
-  [249, 140, 10],
-  [249, 201, 50],
-  [252, 255, 164],
-] as const;
-
 /**
  * A PNG that shows where each item is unlike what the model knows: the item in grey, and over it the error, more opaque
  * and brighter the larger it is. The scale is 1 - exp(-nats), the same for every picture, so that pictures compare.
@@ -84,9 +72,9 @@ export function pngFromErrorMap(items: Float32Array, errors: Float32Array, input
             grey += toByte(items[at]) / channels;
             error += errors[at] ?? 0;
           }
-          const opacity = 1 - Math.exp(-error);
+          const opacity = heatOpacity(error);
           for (let channel = 0; channel < 3; channel++) {
-            const value = Math.round(grey * (1 - opacity) + inferno(opacity, channel) * opacity);
+            const value = heatOver(grey, opacity, channel);
             for (let dy = 0; dy < zoom; dy++) {
               const row = start + (y * zoom + dy) * stride + x * zoom * 3 + channel;
               for (let dx = 0; dx < zoom; dx++) target[row + dx * 3] = value;
@@ -102,14 +90,6 @@ function largestZoom(count: number, height: number, width: number): number {
   const wanted = Math.max(1, Math.floor(HEAT_MAP_SIDE / Math.max(height, width)));
   const affordable = Math.floor(Math.sqrt(MAX_IMAGE_PIXELS / 4 / (count * height * width)));
   return Math.max(1, Math.min(wanted, affordable));
-}
-
-function inferno(position: number, channel: number): number {
-  const scaled = position * (INFERNO.length - 1);
-  const index = Math.min(INFERNO.length - 2, Math.floor(scaled));
-  const below = INFERNO[index]?.[channel] ?? 0;
-  const above = INFERNO[index + 1]?.[channel] ?? 0;
-  return below + (above - below) * (scaled - index);
 }
 
 /** From the value range to 0 … 255, clipped. */

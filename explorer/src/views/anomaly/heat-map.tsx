@@ -1,3 +1,4 @@
+import { heatOpacity, heatOver } from '@elbo/models/heat-map';
 import { useLayoutEffect, useRef } from 'preact/hooks';
 import type { ImageInput } from '../../model/model.js';
 import { imageDataOf } from '../../model/pixels.js';
@@ -10,20 +11,7 @@ export interface HeatMapProps {
   readonly label: string;
 }
 
-/** Inferno of matplotlib, every 32nd colour, as the service draws its own heat maps. */
-const INFERNO = [
-  [0, 0, 4],
-  [31, 12, 72],
-  [85, 15, 109],
-  [136, 34, 106],
-  [186, 54, 85],
-  [227, 89, 51],
-  [249, 140, 10],
-  [249, 201, 50],
-  [252, 255, 164],
-] as const;
-
-/** An item, and over it where it is unlike what the model knows: 1 − exp(−nats), the same scale for every picture. */
+/** An item, and over it where it is unlike what the model knows, as the service draws its own heat maps. */
 export function HeatMap({ values, errors, input, label }: HeatMapProps) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const [channels, height, width] = input.shape;
@@ -42,17 +30,9 @@ function overlay({ data, width, height }: ImageData, errors: Float32Array, chann
     let grey = 0;
     for (let channel = 0; channel < 3; channel++) grey += (data[4 * pixel + channel] ?? 0) / 3;
     for (let channel = 0; channel < channels; channel++) nats += errors[channel * area + pixel] ?? 0;
-    const opacity = 1 - Math.exp(-nats);
+    const opacity = heatOpacity(nats);
     for (let channel = 0; channel < 3; channel++) {
-      data[4 * pixel + channel] = Math.round(grey * (1 - opacity) + inferno(opacity, channel) * opacity);
+      data[4 * pixel + channel] = heatOver(grey, opacity, channel);
     }
   }
-}
-
-function inferno(place: number, channel: number): number {
-  const scaled = place * (INFERNO.length - 1);
-  const index = Math.min(INFERNO.length - 2, Math.floor(scaled));
-  const below = INFERNO[index]?.[channel] ?? 0;
-  const above = INFERNO[index + 1]?.[channel] ?? 0;
-  return below + (above - below) * (scaled - index);
 }
