@@ -27,6 +27,7 @@ import {
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { temporaryDirectory } from '../support/temporary-directory.js';
+import { draft } from './support/manifest-draft.js';
 
 const scores = Float32Array.of(3, 1, 2);
 
@@ -46,47 +47,6 @@ function aggregate(changes: Partial<AggregatePosteriorRecord> = {}): AggregatePo
       [1, 0.5],
       [0.5, 1],
     ],
-    ...changes,
-  };
-}
-
-function draft(changes: Partial<ManifestDraft> = {}): ManifestDraft {
-  return {
-    schema_version: 1,
-    name: 'demo',
-    description: 'For tests.',
-    family: 'vae',
-    input: {
-      kind: 'image',
-      shape: [1, 2, 2],
-      channel_order: 'CHW',
-      colour: 'grey',
-      value_range: [0, 1],
-      resize: { fit: 'contain', background: 0 },
-    },
-    latent: { size: 2, active_units: 1, kl_per_dimension: [1, 0] },
-    likelihood: { kind: 'bernoulli' },
-    prior: { kind: 'standard-normal' },
-    scorer: { components: ['reconstruction'] },
-    calibration: {
-      dataset: 'none',
-      size: 3,
-      default_false_positive_rate: 0.5,
-      thresholds: [{ false_positive_rate: 0.5, threshold: 2 }],
-      score_quantiles: [],
-    },
-    training: {
-      configuration: {},
-      dataset: { name: 'none', sha256: '0'.repeat(64), train_examples: 1, validation_examples: 1 },
-      seed: 1,
-      engine: 'none',
-      threads: 1,
-      epochs: 1,
-      steps: 1,
-      started_at: '2026-01-01T00:00:00.000Z',
-      seconds: 0,
-    },
-    metrics: {},
     ...changes,
   };
 }
