@@ -1,5 +1,5 @@
 #!/bin/bash
-# stand-in-images.sh: for machines that reach Debian's packages but no image registry. Imports images of HAProxy and Prometheus
+# stand-in-images.sh [MIRROR]: for machines that reach Debian's packages but no image registry. Imports images of HAProxy and Prometheus
 # from Debian 12, under the names and with the entry points of the official ones in docker-compose.yml. Needs root, debootstrap
 # and an engine; Grafana is in no such archive.
 set -euo pipefail
@@ -8,7 +8,7 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 image_of() { grep -oE "image: $1:.*" docker-compose.yml | cut -d" " -f2; }
 
-debootstrap --variant=minbase --include=haproxy,prometheus bookworm "$folder" "${1:-http://deb.debian.org/debian}" >"$folder.log" 2>&1 ||
+debootstrap --variant=minbase --include=haproxy,prometheus bookworm "$folder" ${1:+"$1"} >"$folder.log" 2>&1 ||
     { tail -5 "$folder.log"; exit 1; }
 rm -f "$folder.log" "$folder"/var/cache/apt/archives/*.deb
 cp "$folder"/usr/bin/prometheus "$folder"/bin/prometheus 2>/dev/null || true

@@ -1,4 +1,4 @@
-import { once } from 'node:events';
+import { on, once } from 'node:events';
 import { request as httpRequest } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { gzipSync } from 'node:zlib';
@@ -122,6 +122,7 @@ describe('bodies beyond the memory', () => {
   });
 
   it('that are announced and not sent keep nobody out', async () => {
+    const seen = on(service.app.server, 'request');
     const slow = Array.from({ length: 5 }, () => {
       const headers = { 'content-type': 'application/json', 'content-length': LARGEST - 1000 };
       const sent = httpRequest(`${service.url}/encode?model=grey`, { method: 'POST', headers });
@@ -129,6 +130,7 @@ describe('bodies beyond the memory', () => {
       sent.write('{"inputs":');
       return sent;
     });
+    for (const _ of slow) await seen.next();
     try {
       expect((await post(bodyOf(LARGEST - 1000))).status).toBe(200);
     } finally {

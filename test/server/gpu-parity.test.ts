@@ -76,6 +76,7 @@ function expectAlike(actual: unknown, expected: unknown, at: string): void {
 for (const provider of GPU_PROVIDERS) {
   const absence = absenceOf(provider);
   if (absence !== undefined) {
+    // Found by trying a session; its reason is in the name.
     test.skip(`${provider} is not here: ${absence}`, () => {});
     continue;
   }

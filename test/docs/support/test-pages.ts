@@ -13,6 +13,7 @@ export function testPages(pages: readonly Page[]): void {
     });
     for (const block of page.blocks.filter(isRun)) {
       const reason = reasonNotRun(block, missingModules);
+      // A list of what is not run, and why: the page says so itself, or this machine lacks what it needs.
       if (reason !== undefined) it.skip(`${block.place} is not run: ${reason}`);
     }
   });
